@@ -1,0 +1,317 @@
+package evidence
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+)
+
+// TextError is a line of a .case file that could not be read.
+type TextError struct {
+	Line  int
+	Doing string
+	Err   error
+}
+
+// Error names the line and what was being read.
+func (e *TextError) Error() string { return fmt.Sprintf("line %d: %s: %v", e.Line, e.Doing, e.Err) }
+
+// Unwrap returns the cause.
+func (e *TextError) Unwrap() error { return e.Err }
+
+// IsText reports whether head, the first bytes of a file, begins the text form of a Case.
+func IsText(head []byte) bool { return strings.HasPrefix(string(head), textMagic+" ") }
+
+// maxTextLine bounds one line. The longest real lines are stacks of MaxFrames frames: seven digits and a comma each.
+const maxTextLine = 8*MaxFrames + 1<<16
+
+// ReadText reads the text form into a Builder. Errors are of type *TextError.
+func ReadText(r io.Reader, to *Builder) error {
+	scan := bufio.NewScanner(r)
+	scan.Buffer(make([]byte, 1<<16), maxTextLine)
+	t := &textReader{to: to, frames: map[FrameID]FrameID{}, stacks: map[StackID]StackID{}}
+	t.read = t.readers()
+	for line := 1; scan.Scan(); line++ {
+		text := scan.Text()
+		if text == "" || text[0] == '#' {
+			continue
+		}
+		if err := t.line(text); err != nil {
+			return &TextError{line, "record", err}
+		}
+	}
+	if err := scan.Err(); err != nil {
+		return &TextError{0, "reading", err}
+	}
+	if !t.opened {
+		return &TextError{1, "header", errors.New("the first line must be: case 1")}
+	}
+	return nil
+}
+
+// textReader turns records into calls of a Builder. Ids of frames and stacks are translated: the Builder may already hold
+// some from another source.
+type textReader struct {
+	to     *Builder
+	frames map[FrameID]FrameID
+	stacks map[StackID]StackID
+	opened bool
+	read   map[string]func(*fieldReader)
+}
+
+func (t *textReader) line(text string) error {
+	name, rest, _ := strings.Cut(text, " ")
+	if !t.opened {
+		if name != textMagic || rest != strconv.Itoa(textVersion) {
+			return fmt.Errorf("header %q: this version reads \"case %d\"", text, textVersion)
+		}
+		t.opened = true
+		return nil
+	}
+	f, err := splitFields(rest)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	read, ok := t.read[name]
+	if !ok {
+		return fmt.Errorf("unknown record %q", name)
+	}
+	read(f)
+	if f.err != nil {
+		return fmt.Errorf("%s: %w", name, f.err)
+	}
+	for unknown := range f.values {
+		return fmt.Errorf("%s: unknown field %q", name, unknown)
+	}
+	return nil
+}
+
+// readers is the table of records.
+func (t *textReader) readers() map[string]func(*fieldReader) {
+	b, c := t.to, t.to.c
+	return map[string]func(*fieldReader){
+		"source": func(f *fieldReader) { s := Source{}; s.visit(f); b.c.Sources = append(b.c.Sources, s) },
+		"process": func(f *fieldReader) {
+			modules, settings := c.Process.Modules, c.Process.Settings
+			c.Process = Process{Modules: modules, Settings: settings}
+			c.Process.visit(f)
+		},
+		"module":    func(f *fieldReader) { v := Module{}; v.visit(f); c.Process.Modules = append(c.Process.Modules, v) },
+		"setting":   func(f *fieldReader) { v := Setting{}; v.visit(f); c.Process.Settings = append(c.Process.Settings, v) },
+		"death":     func(f *fieldReader) { b.Death(func(d *Death) { d.visit(f) }) },
+		"panic":     func(f *fieldReader) { v := Panic{}; v.visit(f); b.Panic(v) },
+		"scheduler": func(f *fieldReader) { v := Scheduler{}; v.visit(f); b.Scheduler(v) },
+		"p":         t.processor,
+		"heap":      func(f *fieldReader) { v := Heap{}; v.visit(f); b.Heap(v) },
+		"frame":     t.frame,
+		"stack":     t.stack,
+		"sync":      func(f *fieldReader) { v := Sync{}; v.visit(f); b.Sync(v) },
+		"goroutine": t.goroutine,
+		"wait":      func(f *fieldReader) { v := Wait{}; v.visit(f); b.Wait(v) },
+		"thread": func(f *fieldReader) {
+			v := Thread{}
+			v.visit(f)
+			v.Stack = t.stacks[v.Stack]
+			b.Thread(v)
+		},
+		"hold": func(f *fieldReader) {
+			v := Hold{}
+			v.visit(f)
+			v.Frame, v.Site = t.frames[v.Frame], t.frames[v.Site]
+			b.Hold(v)
+		},
+		"transfer": func(f *fieldReader) { v := Transfer{}; v.visit(f); b.Transfer(v) },
+		"coverage": func(f *fieldReader) { v := Coverage{}; v.visit(f); b.Coverage(v) },
+		"gap":      func(f *fieldReader) { v := Gap{}; v.visit(f); b.c.Gaps = append(b.c.Gaps, v) },
+	}
+}
+
+func (t *textReader) processor(f *fieldReader) {
+	v := Processor{}
+	v.visit(f)
+	if t.to.c.Scheduler == nil {
+		f.fail("p", errors.New("a p record must follow the scheduler record"))
+		return
+	}
+	t.to.c.Scheduler.Processors = append(t.to.c.Scheduler.Processors, v)
+}
+
+func (t *textReader) frame(f *fieldReader) {
+	r := frameRecord{}
+	r.visit(f)
+	t.frames[r.ID] = t.to.Frame(r.Frame)
+}
+
+func (t *textReader) stack(f *fieldReader) {
+	r := stackRecord{}
+	r.visit(f)
+	for i, id := range r.Frames {
+		own, ok := t.frames[id]
+		if !ok {
+			f.fail("frames", fmt.Errorf("frame %d has no record above", id))
+			return
+		}
+		r.Frames[i] = own
+	}
+	t.stacks[r.ID] = t.to.Stack(r.Frames, StackNote(r.Note))
+}
+
+func (t *textReader) goroutine(f *fieldReader) {
+	r := goroutineRecord{}
+	r.visit(f)
+	own, ok := t.stacks[r.Stack]
+	if r.Stack != 0 && !ok {
+		f.fail("stack", fmt.Errorf("stack %d has no record above", r.Stack))
+		return
+	}
+	r.Stack, r.Created = own, t.frames[r.Created]
+	t.to.Label(t.to.Goroutine(r.Goroutine), r.Labels)
+}
+
+// fieldReader gives the fields of one line. A field that was read is taken out, so that what is left is unknown.
+type fieldReader struct {
+	values map[string]string
+	err    error
+}
+
+// splitFields cuts name=value pairs; values may be quoted.
+func splitFields(s string) (*fieldReader, error) {
+	f := &fieldReader{values: map[string]string{}}
+	for s = strings.TrimLeft(s, " "); s != ""; s = strings.TrimLeft(s, " ") {
+		name, rest, ok := strings.Cut(s, "=")
+		if !ok {
+			return nil, fmt.Errorf("field %q: want name=value", s)
+		}
+		value, n, err := fieldValue(rest)
+		if err != nil {
+			return nil, fmt.Errorf("field %s: %w", name, err)
+		}
+		if _, twice := f.values[name]; twice {
+			return nil, fmt.Errorf("field %s stands twice", name)
+		}
+		f.values[name] = value
+		s = rest[n:]
+	}
+	return f, nil
+}
+
+// fieldValue returns the raw value at the start of s and its length: everything up to a space outside quotes.
+func fieldValue(s string) (string, int, error) {
+	i := 0
+	for i < len(s) && s[i] != ' ' {
+		if s[i] != '"' {
+			i++
+			continue
+		}
+		quoted, err := strconv.QuotedPrefix(s[i:])
+		if err != nil {
+			return "", 0, fmt.Errorf("quoted string at column %d: %w", i+1, err)
+		}
+		i += len(quoted)
+	}
+	return s[:i], i, nil
+}
+
+func (f *fieldReader) fail(name string, err error) {
+	if f.err == nil {
+		f.err = fmt.Errorf("field %s: %w", name, err)
+	}
+}
+
+func (f *fieldReader) take(name string) (string, bool) {
+	v, ok := f.values[name]
+	delete(f.values, name)
+	return v, ok
+}
+
+// parsed stores the value of a field when it is present and can be parsed.
+func parsed[T any](f *fieldReader, name string, v *T, parse func(string) (T, error)) {
+	text, ok := f.take(name)
+	if !ok {
+		return
+	}
+	value, err := parse(text)
+	if err != nil {
+		f.fail(name, err)
+		return
+	}
+	*v = value
+}
+
+func unquoteText(s string) (string, error) {
+	if strings.HasPrefix(s, `"`) {
+		return strconv.Unquote(s)
+	}
+	return s, nil
+}
+
+func (f *fieldReader) str(name string, v *string) { parsed(f, name, v, unquoteText) }
+
+func (f *fieldReader) num(name string, v *int64) {
+	parsed(f, name, v, func(s string) (int64, error) { return strconv.ParseInt(s, 10, 64) })
+}
+
+func (f *fieldReader) hex(name string, v *uint64) {
+	parsed(f, name, v, func(s string) (uint64, error) { return strconv.ParseUint(s, 0, 64) })
+}
+
+func (f *fieldReader) flag(name string, v *bool) { parsed(f, name, v, strconv.ParseBool) }
+
+func (f *fieldReader) real(name string, v *float64) {
+	parsed(f, name, v, func(s string) (float64, error) { return strconv.ParseFloat(s, 64) })
+}
+
+func (f *fieldReader) ids(name string, v *[]FrameID) {
+	parsed(f, name, v, func(s string) ([]FrameID, error) {
+		var ids []FrameID
+		for part := range strings.SplitSeq(s, ",") {
+			id, err := strconv.ParseUint(part, 10, 32)
+			if err != nil {
+				return nil, err
+			}
+			ids = append(ids, FrameID(id))
+		}
+		return ids, nil
+	})
+}
+
+func (f *fieldReader) texts(name string, v *[]string) {
+	parsed(f, name, v, func(s string) ([]string, error) {
+		var list []string
+		for s != "" {
+			quoted, err := strconv.QuotedPrefix(s)
+			if err != nil {
+				return nil, err
+			}
+			text, err := strconv.Unquote(quoted)
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, text)
+			s = strings.TrimPrefix(s[len(quoted):], ",")
+		}
+		return list, nil
+	})
+}
+
+func (f *fieldReader) enum(name string, names []string, _ func() int, set func(int)) {
+	text, ok := f.take(name)
+	if !ok {
+		return
+	}
+	text, err := unquoteText(text)
+	if err != nil {
+		f.fail(name, err)
+		return
+	}
+	for i, n := range names {
+		if n == text {
+			set(i)
+			return
+		}
+	}
+	f.fail(name, fmt.Errorf("unknown value %q", text))
+}
