@@ -136,6 +136,7 @@ type Finding struct {
 	Rule, Class string       // filled in by Report
 	Subject     evidence.Ref // the guilty goroutine, thread or object
 	Victims     []evidence.Ref
+	Affected    int        // how many victims there are, when Victims holds only some of them; 0: len(Victims)
 	Claim       string     // one sentence, with numbers, without a final stop
 	Because     []Reason   // what supports it; never empty
 	Against     []Reason   // what speaks against it
@@ -146,6 +147,9 @@ type Finding struct {
 	Next        []string // commands or steps that confirm it
 	Settle      string   // what evidence would settle what this evidence cannot; empty when nothing is open
 }
+
+// VictimCount is the number of victims, those that Victims leaves out included.
+func (f *Finding) VictimCount() int { return max(f.Affected, len(f.Victims)) }
 
 // Location returns the line a developer should open; ok is false when no line is known.
 func (f *Finding) Location() (evidence.Frame, bool) {

@@ -124,7 +124,7 @@ func order(a, b Finding) int {
 		cmp.Compare(b.Severity, a.Severity),
 		cmp.Compare(b.Confidence, a.Confidence),
 		cmp.Compare(slices.Index(Classes, a.Class), slices.Index(Classes, b.Class)),
-		cmp.Compare(len(b.Victims), len(a.Victims)),
+		cmp.Compare(b.VictimCount(), a.VictimCount()),
 		cmp.Compare(a.Rule, b.Rule),
 		cmp.Compare(a.Subject.Kind, b.Subject.Kind),
 		cmp.Compare(a.Subject.ID, b.Subject.ID),

@@ -234,6 +234,16 @@ func (b *Builder) Hold(h Hold) { b.c.Holds = append(b.c.Holds, h) }
 // Transfer adds a read or write in progress.
 func (b *Builder) Transfer(t Transfer) { b.c.Transfers = append(b.c.Transfers, t) }
 
+// Alarm adds a timer that is about to wake a goroutine; one that is due after AlarmHorizon is left out.
+func (b *Builder) Alarm(a Alarm) {
+	if a.DueNS <= AlarmHorizon {
+		b.c.Alarms = append(b.c.Alarms, a)
+	}
+}
+
+// Loop adds the loop in which a goroutine was found.
+func (b *Builder) Loop(l Loop) { b.c.Loops = append(b.c.Loops, l) }
+
 // Panic adds a panic in flight; call it for the newest first.
 func (b *Builder) Panic(p Panic) { b.c.Panics = append(b.c.Panics, p) }
 

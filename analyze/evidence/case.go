@@ -19,6 +19,8 @@ type Case struct {
 	Threads   []Thread
 	Holds     []Hold
 	Transfers []Transfer
+	Alarms    []Alarm // timers that are due within AlarmHorizon
+	Loops     []Loop  // loops of goroutines that were on a processor
 	Gaps      []Gap
 	Coverage  Coverage
 

@@ -166,6 +166,15 @@ func (t Goroutines) At(i int) Goroutine {
 	}
 }
 
+// ID returns the id of row i. It costs less than At, for rules that look at every row.
+func (t Goroutines) ID(i int) int64 { return t.c.goroutines.id.at(i) }
+
+// Created returns the go statement of row i. It costs less than At.
+func (t Goroutines) Created(i int) FrameID { return t.c.goroutines.created[i] }
+
+// StackOf returns the stack of row i. It costs less than At.
+func (t Goroutines) StackOf(i int) StackID { return t.c.goroutines.stack[i] }
+
 // ByID returns the goroutine with this id.
 func (t Goroutines) ByID(id int64) (Goroutine, bool) {
 	row, ok := t.c.rowOf(id)

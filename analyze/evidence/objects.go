@@ -110,6 +110,49 @@ type Transfer struct {
 	Trust     Trust
 }
 
+// AlarmHorizon bounds what readers record as an Alarm, in ns: what is due later tells nothing about polling, and a process
+// may have a timer for each of a million goroutines.
+const AlarmHorizon = 100_000_000
+
+// Alarm is a timer that will soon wake a waiting goroutine: that of its time.Sleep, one behind a channel it waits for, or the
+// deadline of the descriptor it reads or writes (runtime: g.timer, hchan.timer, pollDesc.rd and wd; Go 1.21 to 1.26).
+type Alarm struct {
+	Goroutine int64
+	Source    AlarmSource
+	DueNS     int64 // from the moment of the evidence until it is due; negative when overdue; at most AlarmHorizon
+	AskedNS   int64 // the duration that was asked for (argument of time.Sleep); -1 when not known
+	Trust     Trust
+}
+
+// AlarmSource says what set an Alarm.
+type AlarmSource uint8
+
+// The sources of alarms.
+const (
+	AlarmSleep    AlarmSource = iota // time.Sleep
+	AlarmTimer                       // a timer or ticker whose channel it waits for
+	AlarmDeadline                    // SetDeadline and its kin
+)
+
+var alarmNames = []string{"sleep", "timer", "deadline"}
+
+// String is the name used in reports and .case files.
+func (s AlarmSource) String() string { return nameOf(alarmNames, int(s)) }
+
+// Loop is the innermost machine loop around the pc of a goroutine that was on a processor, as decoded from the code: what
+// lies between the target of the backward jump that encloses the pc and that jump. A loop of few bytes that reads memory,
+// changes nothing but atomics, and calls nothing waits for somebody else's store.
+type Loop struct {
+	Goroutine int64
+	Depth     int // index in the goroutine's stack of the frame whose code it is
+	Bytes     int // length of its code
+	Calls     int // call instructions in it, those to the runtime's stack check left out
+	Stores    int // instructions that write memory other than the frame's own stack, atomic ones left out
+	Atomics   int // instructions with a lock prefix (or exclusive loads and stores)
+	Loads     int // instructions that read memory other than the frame's own stack
+	Trust     Trust
+}
+
 // Thread is an operating system thread.
 type Thread struct {
 	TID       int

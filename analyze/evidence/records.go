@@ -208,6 +208,25 @@ func (t *Transfer) visit(f fields) {
 	enumeration(f, "trust", trustNames, &t.Trust)
 }
 
+func (a *Alarm) visit(f fields) {
+	f.num("goroutine", &a.Goroutine)
+	enumeration(f, "source", alarmNames, &a.Source)
+	f.num("due", &a.DueNS)
+	f.num("asked", &a.AskedNS)
+	enumeration(f, "trust", trustNames, &a.Trust)
+}
+
+func (l *Loop) visit(f fields) {
+	f.num("goroutine", &l.Goroutine)
+	integer(f, "depth", &l.Depth)
+	integer(f, "bytes", &l.Bytes)
+	integer(f, "calls", &l.Calls)
+	integer(f, "stores", &l.Stores)
+	integer(f, "atomics", &l.Atomics)
+	integer(f, "loads", &l.Loads)
+	enumeration(f, "trust", trustNames, &l.Trust)
+}
+
 func (t *Thread) visit(f fields) {
 	integer(f, "tid", &t.TID)
 	f.str("name", &t.Name)

@@ -1,0 +1,169 @@
+package derive
+
+import (
+	"strings"
+
+	"github.com/gopostmortem/postmortem/analyze/diagnosis"
+	"github.com/gopostmortem/postmortem/analyze/evidence"
+)
+
+// PollShape is how a loop polls.
+type PollShape uint8
+
+// The shapes of polling loops.
+const (
+	PollNone     PollShape = iota
+	PollYield              // runtime.Gosched
+	PollSelect             // select with a default
+	PollSpin               // reads or swaps an atomic and does nothing else
+	PollTryLock            // TryLock
+	PollSleep              // tiny sleeps
+	PollTimer              // re-arms a timer again and again
+	PollDeadline           // tiny deadlines
+)
+
+var pollPhrases = []string{"does not poll", "yields with runtime.Gosched", "polls in a select with a default",
+	"spins on an atomic variable", "spins on TryLock", "polls with tiny sleeps", "re-arms a timer that fires at once",
+	"polls with tiny deadlines"}
+
+// String is a phrase that fits behind "it".
+func (p PollShape) String() string { return pollPhrases[min(int(p), len(pollPhrases)-1)] }
+
+// pollCall is a library function that a polling loop is caught in. A trailing dot or parenthesis makes the name a prefix.
+type pollCall struct {
+	name  string
+	shape PollShape
+	since string // Go versions it was seen in
+}
+
+var pollCalls = []pollCall{
+	{"runtime.Gosched", PollYield, "1.21-1.26; twice on the stack since 1.25"},
+	{"runtime.selectnbrecv", PollSelect, "1.21-1.26"},
+	{"runtime.selectnbsend", PollSelect, "1.21-1.26"},
+	{"runtime.selectgo", PollSelect, "1.21-1.26; with several cases; beneath runtime.gopark it waits instead"},
+	{"sync/atomic.", PollSpin, "1.21-1.26; methods only, functions are compiled to instructions"},
+	{"internal/runtime/atomic.", PollSpin, "1.24-1.26"},
+	{"runtime/internal/atomic.", PollSpin, "1.21-1.23"},
+	{"sync.(*Mutex).TryLock", PollTryLock, "1.21-1.26"},
+	{"internal/sync.(*Mutex).TryLock", PollTryLock, "1.24-1.26"},
+	{"sync.(*RWMutex).TryLock", PollTryLock, "1.21-1.26"},
+	{"sync.(*RWMutex).TryRLock", PollTryLock, "1.21-1.26"},
+	{"time.Sleep", PollSleep, "1.21-1.26"},
+	{"time.(*Timer).Reset", PollTimer, "1.21-1.26"},
+	{"time.(*Ticker).Reset", PollTimer, "1.21-1.26"},
+	{"time.NewTimer", PollTimer, "1.21-1.26"},
+	{"time.After", PollTimer, "1.21-1.26"},
+	{"net.(*conn).SetReadDeadline", PollDeadline, "1.21-1.26"},
+	{"net.(*conn).SetWriteDeadline", PollDeadline, "1.21-1.26"},
+	{"net.(*conn).SetDeadline", PollDeadline, "1.21-1.26"},
+	{"os.(*File).SetReadDeadline", PollDeadline, "1.21-1.26"},
+}
+
+// Poll is a polling loop that was caught in the act.
+type Poll struct {
+	Shape  PollShape
+	Frame  int    // index of the user frame whose loop it is
+	Callee string // the library function it was caught in; empty when the loop's own code tells
+	Loop   *evidence.Loop
+	Alarm  *evidence.Alarm
+}
+
+// Polls finds polling loops.
+type Polls struct {
+	f      *Frames
+	loops  map[int64]*evidence.Loop
+	alarms map[int64]*evidence.Alarm
+}
+
+// OfPolls is the derivation of Polls.
+var OfPolls = &diagnosis.Derivation[*Polls]{
+	Name: "polls",
+	Uses: []diagnosis.Dependency{OfFrames},
+	Run: func(p *diagnosis.Pass) (*Polls, error) {
+		frames, err := diagnosis.Of(p, OfFrames)
+		if err != nil {
+			return nil, err
+		}
+		return newPolls(frames, p.Case), nil
+	},
+}
+
+func newPolls(f *Frames, c *evidence.Case) *Polls {
+	polls := &Polls{f: f, loops: map[int64]*evidence.Loop{}, alarms: map[int64]*evidence.Alarm{}}
+	for i := range c.Loops {
+		polls.loops[c.Loops[i].Goroutine] = &c.Loops[i]
+	}
+	for i := range c.Alarms {
+		a := &c.Alarms[i]
+		if known := polls.alarms[a.Goroutine]; known == nil || a.DueNS < known.DueNS {
+			polls.alarms[a.Goroutine] = a
+		}
+	}
+	return polls
+}
+
+// Alarm returns the earliest alarm of a goroutine, nil when none is due soon.
+func (p *Polls) Alarm(goroutine int64) *evidence.Alarm { return p.alarms[goroutine] }
+
+// Active says how a goroutine that is on a processor or wants one polls; PollNone when it does not seem to.
+func (p *Polls) Active(g evidence.Goroutine) Poll {
+	s := p.f.c.Stack(g.Stack)
+	end, ok := p.f.OutsideStandard(s, 0)
+	if !ok || g.Flags.Has(evidence.FlagSystem) {
+		return Poll{}
+	}
+	if p.f.Doing(g).Activity == ActivityReady {
+		return Poll{}
+	}
+	for i := end - 1; i >= 0; i-- {
+		if shape := shapeOf(s.At(i).Function); shape != PollNone {
+			return Poll{Shape: shape, Frame: end, Callee: s.At(i).Function, Loop: p.loops[g.ID]}
+		}
+	}
+	if l := p.loops[g.ID]; l != nil && waits(l) {
+		return Poll{Shape: PollSpin, Frame: end, Loop: l}
+	}
+	return Poll{}
+}
+
+func shapeOf(function string) PollShape {
+	for _, c := range pollCalls {
+		if function == c.name || (strings.HasSuffix(c.name, ".") && strings.HasPrefix(function, c.name)) {
+			return c.shape
+		}
+	}
+	return PollNone
+}
+
+// tightLoop is the longest loop that is taken for one that only looks. A flag test compiles to 9 to 30 bytes and a
+// compare-and-swap to 20 to 40 on amd64 and arm64; a loop that computes from what it reads is rarely shorter than 64.
+const tightLoop = 64
+
+// waits reports whether a loop can only wait for another goroutine's store: it reads, changes nothing, calls nothing.
+func waits(l *evidence.Loop) bool {
+	return l.Bytes > 0 && l.Bytes <= tightLoop && l.Calls == 0 && l.Stores == 0 && (l.Atomics > 0 || l.Loads == 1)
+}
+
+// Parked says how a waiting goroutine polls, by the alarm that will wake it within limit ns.
+func (p *Polls) Parked(g evidence.Goroutine, limit int64) Poll {
+	a := p.alarms[g.ID]
+	if a == nil || !short(a, limit) {
+		return Poll{}
+	}
+	s := p.f.c.Stack(g.Stack)
+	end, ok := p.f.OutsideStandard(s, 0)
+	if !ok {
+		return Poll{}
+	}
+	shape := map[evidence.AlarmSource]PollShape{evidence.AlarmSleep: PollSleep, evidence.AlarmTimer: PollTimer,
+		evidence.AlarmDeadline: PollDeadline}[a.Source]
+	return Poll{Shape: shape, Frame: end, Alarm: a}
+}
+
+// short reports whether an alarm is that of a poll: what was asked for decides where it is known, the rest of it else.
+func short(a *evidence.Alarm, limit int64) bool {
+	if a.AskedNS > 0 {
+		return a.AskedNS <= limit
+	}
+	return a.DueNS <= limit
+}

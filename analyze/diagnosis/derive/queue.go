@@ -1,0 +1,214 @@
+package derive
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/gopostmortem/postmortem/analyze/evidence"
+)
+
+// Verdict is why goroutines queue for a lock.
+type Verdict uint8
+
+// The verdicts.
+const (
+	QueueUnknown  Verdict = iota // nobody is known to hold it
+	QueueBlocked                 // the holder is blocked, or waits for another lock whose holder is not known
+	QueueSlow                    // the holder computes at length
+	QueueShort                   // the holder is in a short section, or the lock is changing hands
+	QueueDeadlock                // the holders wait for each other
+)
+
+// Queue is a judgement on the goroutines that wait for a lock.
+type Queue struct {
+	Verdict Verdict
+	Root    Link     // the holder to blame; zero for QueueUnknown
+	Chain   []Link   // from the lock to the root, the root included
+	Rivals  int      // how many other goroutines may be the root instead
+	Agree   bool     // the rivals do the same at the same line
+	Guessed bool     // the holder was guessed from stacks, not inferred from memory
+	Firm    bool     // how long the holder keeps it was decided by figures, not by the shape of its stack
+	Moves   bool     // some goroutine of the program was running or ready to run
+	Why     []Reason // how the verdict on the holder's time came about
+}
+
+// Reason is a sentence of a judgement and what it was read from.
+type Reason struct {
+	Text string
+	Refs []evidence.Ref
+}
+
+// The thresholds of Judge. They lie between what was measured for a lock held for milliseconds (150 schedulings a second and
+// processor) and for a hot one (3,000 to 130,000); see Rates.
+const (
+	hotRate   = 1000 // schedulings per second and processor from which a queue moves quickly
+	hotTicks  = 500  // and at least so many in all: start-up alone makes some hundred
+	slowRate  = 500  // schedulings per second and processor below which it does not
+	slowTime  = 1.0  // seconds the process must have run for that
+	slowAge   = 1    // seconds of waiting from which a computing holder is slow, whatever the rates
+	maxLinks  = 16   // steps of a guessed chain
+	sliceTime = 10   // milliseconds after which the runtime preempts by force (runtime/proc.go, forcePreemptNS)
+)
+
+// Judge says why the goroutines queue for a lock.
+func (l *Locks) Judge(lock *Lock, r Rates) Queue {
+	q := Queue{Moves: l.moves()}
+	if lock.Known && lock.free() {
+		q.Verdict, q.Firm = QueueShort, true
+		q.Why = []Reason{{fmt.Sprintf("%s is free at this moment: it is changing hands", lock.Name), []evidence.Ref{lock.Sync.Ref()}}}
+		return q
+	}
+	chain := l.Chain(lock)
+	if len(chain.Links) == 0 {
+		chain, q.Rivals, q.Agree = l.guess(lock)
+		q.Guessed = true
+	} else {
+		q.Rivals, q.Agree = l.rivals(chain.Links[len(chain.Links)-1])
+	}
+	q.Chain = chain.Links
+	root, ok := chain.Root()
+	switch {
+	case chain.Cycle:
+		q.Verdict = QueueDeadlock
+	case !ok:
+		q.Verdict = QueueUnknown
+	case root.Holder.Doing.Blocked() || root.Holder.Doing.Activity == ActivityLock:
+		q.Verdict, q.Root, q.Firm = QueueBlocked, root, true
+	default:
+		q.Root = root
+		l.judgeTime(&q, lock, r)
+	}
+	return q
+}
+
+// free reports whether nobody holds the lock.
+func (l *Lock) free() bool { return !l.Sync.Locked && l.Sync.Readers <= 0 && !l.Sync.Pending }
+
+// judgeTime decides whether a holder that computes does so at length.
+func (l *Locks) judgeTime(q *Queue, lock *Lock, r Rates) {
+	h := q.Root.Holder
+	decide := func(v Verdict, firm bool, refs []evidence.Ref, format string, args ...any) {
+		q.Verdict, q.Firm = v, firm
+		q.Why = append(q.Why, Reason{fmt.Sprintf(format, args...), refs})
+	}
+	self := []evidence.Ref{h.G.Ref()}
+	switch {
+	case lock.Oldest >= slowAge:
+		decide(QueueSlow, true, l.refs(lock, 1), "a goroutine has waited for it for at least %d s", lock.Oldest)
+	case r.Known && r.Sched >= hotRate && r.Ticks >= hotTicks:
+		decide(QueueShort, true, r.Refs, "the busiest processor has switched goroutines about %.0f times a second since the start", r.Sched)
+	case r.Known && r.Sched < slowRate && r.Seconds >= slowTime:
+		decide(QueueSlow, true, r.Refs, "the busiest processor has switched goroutines only %.0f times a second since the start", r.Sched)
+	case h.G.Flags.Has(evidence.FlagAsync) && l.thawed():
+		decide(QueueSlow, true, self, "the holder was taken off its processor by force, which the runtime does after %d ms", sliceTime)
+	case l.callsOn(h):
+		decide(QueueSlow, false, self, "the holder is inside a call that it makes with the lock held; how long that takes is not in this evidence")
+	default:
+		decide(QueueShort, false, self, "the holder is in the function that took the lock; how long it stays there is not in this evidence")
+	}
+}
+
+// thawed reports whether the world was not frozen for a crash: in a frozen one every goroutine that ran was preempted.
+func (l *Locks) thawed() bool {
+	return l.c.Scheduler != nil && !l.c.Scheduler.GCWaiting && (l.c.Death == nil || !l.c.Death.Throwing)
+}
+
+// callsOn reports whether the holder has called code of the program from inside the section.
+func (l *Locks) callsOn(h Holder) bool {
+	s := l.c.Stack(h.G.Stack)
+	for i := range min(h.Depth, s.Len()) {
+		if o := l.f.Owner(s.FrameID(i)); (o == OwnerUser || o == OwnerDependency) && !s.At(i).Inlined {
+			return true
+		}
+	}
+	return false
+}
+
+// moves reports whether a goroutine of the program was on a processor or wanted one.
+func (l *Locks) moves() bool {
+	return slices.ContainsFunc(l.c.Groups(), func(g evidence.Group) bool {
+		return !g.AnyFlag.Has(evidence.FlagSystem) && !g.AnyFlag.Has(evidence.FlagDying) &&
+			(g.State == evidence.StateRunning || g.State == evidence.StateRunnable || g.State == evidence.StatePreempted)
+	})
+}
+
+// refs are references to the first n waiters.
+func (l *Locks) refs(lock *Lock, n int) []evidence.Ref {
+	var refs []evidence.Ref
+	for _, row := range lock.Rows[:min(n, len(lock.Rows))] {
+		refs = append(refs, evidence.GoroutineRef(l.c.Goroutines().ID(int(row))))
+	}
+	return refs
+}
+
+// Victims returns references to at most n waiters.
+func (l *Locks) Victims(lock *Lock, n int) []evidence.Ref { return l.refs(lock, n) }
+
+// rivals counts the other goroutines that may be the holder as well, and tells whether they do the same as it.
+func (l *Locks) rivals(root Link) (n int, agree bool) {
+	if root.Holder.Grade != evidence.HoldAmbiguous {
+		return 0, false
+	}
+	agree = true
+	for _, h := range l.holdersOf(root.Addr) {
+		if h.G.ID == root.Holder.G.ID {
+			continue
+		}
+		n++
+		agree = agree && l.sameLine(h, root.Holder)
+	}
+	return n, agree && n > 0
+}
+
+func (l *Locks) sameLine(a, b Holder) bool {
+	x, okX := l.f.UserFrame(l.c.Stack(a.G.Stack))
+	y, okY := l.f.UserFrame(l.c.Stack(b.G.Stack))
+	if !okX || !okY || a.Doing.Activity != b.Doing.Activity {
+		return false
+	}
+	fa, fb := l.c.Stack(a.G.Stack).At(x), l.c.Stack(b.G.Stack).At(y)
+	return fa.Function == fb.Function && fa.Line == fb.Line
+}
+
+// guess follows the most probable holders by stacks alone.
+func (l *Locks) guess(lock *Lock) (Chain, int, bool) {
+	var chain Chain
+	rivals, agree := 0, false
+	seen := map[string]bool{}
+	for range maxLinks {
+		list := l.Candidates(lock)
+		if len(list) == 0 || (!list[0].Beyond && len(list) > 1) {
+			return chain, rivals, agree
+		}
+		best := list[0]
+		rivals, agree = best.Count-1, true
+		for _, c := range list[1:] {
+			if c.Beyond == best.Beyond {
+				rivals, agree = rivals+c.Count, false
+			}
+		}
+		chain.Links = append(chain.Links, Link{lock.Addr, lock.Name, best.Holder})
+		if best.Doing.Activity != ActivityLock {
+			return chain, rivals, agree
+		}
+		next := l.lockOf(best.G)
+		if seen[next.Owner] { // the same type again, perhaps another lock of it: without addresses nobody can tell
+			return chain, rivals, agree
+		}
+		seen[next.Owner] = true
+		lock = next
+	}
+	return chain, rivals, agree
+}
+
+// lockOf makes a Lock of what one goroutine waits for.
+func (l *Locks) lockOf(g evidence.Goroutine) *Lock {
+	s := l.c.Stack(g.Stack)
+	frame, ok := l.f.LockCall(s)
+	lock := &Lock{Addr: g.WaitsOn, Total: 1, Waiters: []LockWaiters{{Stack: g.Stack, Reason: g.Reason, Count: 1, Frame: frame}}}
+	if ok {
+		lock.Owner = Receiver(s.At(frame).Function)
+	}
+	l.classify(lock)
+	return lock
+}

@@ -1,0 +1,112 @@
+package gocore
+
+import (
+	"fmt"
+
+	"github.com/gopostmortem/postmortem/analyze/evidence"
+)
+
+// merge adds the rows of a worker to the Builder.
+func (t *target) merge(w *worker) {
+	roleOf := func(pc uint64) role { return w.u.info(pc).role }
+	var c evidence.Coverage
+	for i := range w.rows {
+		r := &w.rows[i]
+		c.GoroutinesSeen++
+		state := states[r.status]
+		if r.id == 0 && state != evidence.StateDead {
+			t.broken.add("its structure is not in the core", 0)
+			continue
+		}
+		if state == evidence.StateDead || state == evidence.StateIdle {
+			c.GoroutinesSeen--
+			c.GoroutinesDead++
+			continue
+		}
+		s := &w.stacks[r.stack]
+		if !s.done {
+			s.done = true
+			s.id = t.symbols.stack(w.arena[s.start:s.end], s.firstTrap, roleOf, evidence.StackNote{Broken: s.broken})
+		}
+		if s.broken == "" {
+			c.GoroutinesUnwound++
+		} else {
+			t.broken.add(s.broken, r.id)
+		}
+		t.addRow(r, state, s.id)
+	}
+	t.b.Coverage(c)
+	t.addObjects(w)
+}
+
+func (t *target) addRow(r *gRow, state evidence.State, stack evidence.StackID) {
+	g := evidence.Goroutine{
+		ID: r.id, State: state, Stack: stack, Created: t.createdAt(r.gopc), Parent: r.parent, WaitsOn: r.waitsOn,
+		Flags: r.flags, Seconds: t.waited(r.since),
+	}
+	if int(r.reason) < len(t.reasons) && (state == evidence.StateWaiting || state == evidence.StateLeaked) {
+		g.Reason = t.reasons[r.reason]
+	}
+	if m := t.gOwner[r.g]; m != nil {
+		g.Thread = m.tid
+		g.Flags |= m.flags
+	}
+	if t.isSystem(r.startpc) {
+		g.Flags |= evidence.FlagSystem
+	}
+	row := t.b.Goroutine(g)
+	if r.labels != 0 {
+		t.b.Label(row, t.labels(r.labels))
+	}
+}
+
+// createdAt keeps the frames of go statements: there are few, and each is asked for once per goroutine.
+func (t *target) createdAt(gopc uint64) evidence.FrameID {
+	if id, ok := t.sites[gopc]; ok {
+		return id
+	}
+	id := t.symbols.site(gopc)
+	t.sites[gopc] = id
+	return id
+}
+
+// waited turns the time since which a goroutine waits into whole seconds, as far as the evidence knows the time. The
+// runtime sets waitsince only when a collection has seen the goroutine parked, so 0 means unknown.
+func (t *target) waited(since int64) uint32 {
+	const second = 1_000_000_000
+	if since <= 0 || t.now <= since {
+		return 0
+	}
+	return uint32(min((t.now-since)/second, 1<<31))
+}
+
+// broken counts the goroutines that could not be read whole, by cause, so that a thousand of them are one Gap.
+type broken struct {
+	causes []string // in the order of their first occurrence
+	count  map[string]int
+	first  map[string]int64
+}
+
+func (b *broken) add(cause string, goroutine int64) {
+	if b.count == nil {
+		b.count, b.first = map[string]int{}, map[string]int64{}
+	}
+	if b.count[cause] == 0 {
+		b.causes = append(b.causes, cause)
+		b.first[cause] = goroutine
+	}
+	b.count[cause]++
+}
+
+// report files the Gaps.
+func (b *broken) report(to *evidence.Builder) {
+	for _, cause := range b.causes {
+		what := fmt.Sprintf("part of the stacks of %d goroutines, the first of them goroutine %d", b.count[cause], b.first[cause])
+		if b.first[cause] == 0 {
+			what = fmt.Sprintf("%d goroutines", b.count[cause])
+		} else if b.count[cause] == 1 {
+			what = fmt.Sprintf("part of the stack of goroutine %d", b.first[cause])
+		}
+		to.Gap(what, cause)
+	}
+}

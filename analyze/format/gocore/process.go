@@ -1,0 +1,159 @@
+package gocore
+
+import (
+	"encoding/binary"
+	"runtime/debug"
+	"sort"
+	"strings"
+
+	"github.com/gopostmortem/postmortem/analyze/evidence"
+)
+
+// describeProcess records what the notes of the core say.
+func (t *target) describeProcess() {
+	arch := "amd64"
+	if t.arm64 {
+		arch = "arm64"
+	}
+	t.b.Process(func(p *evidence.Process) {
+		p.PID = t.core.Process.PID
+		p.GOOS, p.GOARCH = "linux", arch
+		p.Executable = t.core.ExecPath()
+		p.Threads = len(t.core.Threads)
+	})
+}
+
+// describeBuild records the build information.
+func (t *target) describeBuild() {
+	t.b.Process(func(p *evidence.Process) {
+		p.Language, p.Version = "go", t.info.GoVersion
+		if _, experiment, ok := strings.Cut(t.info.GoVersion, "X:"); ok {
+			p.Experiment = experiment
+		}
+		p.MainPath, p.MainModule = t.info.Path, t.info.Main.Path
+		for _, m := range t.info.Deps {
+			p.Modules = append(p.Modules, evidence.Module(moduleOf(m)))
+		}
+		for _, s := range t.info.Settings {
+			p.Settings = append(p.Settings, evidence.Setting{Key: s.Key, Value: s.Value})
+		}
+	})
+}
+
+func moduleOf(m *debug.Module) struct{ Path, Version string } {
+	if m.Replace != nil {
+		return struct{ Path, Version string }{m.Path, m.Replace.Version}
+	}
+	return struct{ Path, Version string }{m.Path, m.Version}
+}
+
+// Bounds on what is read of the command line and the environment.
+const (
+	maxArgs   = 1 << 10
+	maxArgLen = 1 << 12
+)
+
+// readArguments reads the command line from the initial stack: argv and envp are arrays of pointers to strings, and a nil
+// ends each (System V ABI). Of the environment the names are kept and never the values.
+func (t *target) readArguments() {
+	argv, ok := t.word("runtime.argv")
+	if !ok || argv == 0 {
+		return
+	}
+	args, next := t.strings(argv)
+	environ, _ := t.strings(next)
+	for i, e := range environ {
+		environ[i], _, _ = strings.Cut(e, "=")
+	}
+	sort.Strings(environ)
+	t.b.Process(func(p *evidence.Process) { p.Args, p.Environ = args, environ })
+}
+
+func (t *target) strings(at uint64) (list []string, next uint64) {
+	for len(list) < maxArgs {
+		ptr, ok := t.core.Mem.Uint64(at)
+		at += 8
+		if !ok || ptr == 0 {
+			break
+		}
+		s, ok := t.core.Mem.CString(ptr, maxArgLen)
+		if !ok {
+			break
+		}
+		list = append(list, s)
+	}
+	return list, at
+}
+
+// describeSources records where the toolchain's sources were when the program was built, so that rules can tell the
+// standard library from everything else.
+func (t *target) describeSources() {
+	const probe = "runtime.main"
+	fn, ok := t.tab.Lookup(probe)[probe]
+	if !ok {
+		return
+	}
+	file, _ := fn.FileLine(fn.Entry)
+	if root, ok := strings.CutSuffix(file, "runtime/proc.go"); ok && root != "" {
+		t.b.Process(func(p *evidence.Process) { p.SourceRoot = root })
+	}
+}
+
+// isSystem reports whether goroutines that start at pc are the runtime's own (runtime/traceback.go, isSystemGoroutine).
+func (t *target) isSystem(startpc uint64) bool {
+	if known, ok := t.system[startpc]; ok {
+		return known
+	}
+	fn, ok := t.tab.Find(startpc)
+	system := ok && strings.HasPrefix(fn.Name(), "runtime.") && !userStarts[fn.Name()]
+	t.system[startpc] = system
+	return system
+}
+
+// userStarts are start functions in package runtime whose goroutines run the user's code.
+var userStarts = map[string]bool{"runtime.main": true, "runtime.corostart": true, "runtime.handleAsyncEvent": true}
+
+// labels reads the pprof labels of a goroutine and gives them as the runtime prints them, sorted by key. Since Go 1.24 the
+// set is a sorted list of pairs (internal/runtime/pprof/label); before, it was a map, which is not read.
+func (t *target) labels(set uint64) string {
+	if !t.layout.Version.AtLeast(1, 24) {
+		return ""
+	}
+	header, ok := t.core.Mem.Bytes(set, 16)
+	if !ok {
+		return ""
+	}
+	list, n := binary.LittleEndian.Uint64(header), binary.LittleEndian.Uint64(header[8:])
+	const most, pair = 64, 32
+	if n > most {
+		return ""
+	}
+	var parts []string
+	for i := range n {
+		key, ok1 := t.goString(list + i*pair)
+		value, ok2 := t.goString(list + i*pair + 16)
+		if !ok1 || !ok2 {
+			return ""
+		}
+		parts = append(parts, quote(key)+": "+quote(value))
+	}
+	return strings.Join(parts, ", ")
+}
+
+// goString reads a string header and its bytes.
+func (t *target) goString(addr uint64) (string, bool) {
+	const most = 64 << 10
+	header, ok := t.core.Mem.Bytes(addr, 16)
+	if !ok {
+		return "", false
+	}
+	ptr, n := binary.LittleEndian.Uint64(header), binary.LittleEndian.Uint64(header[8:])
+	if n == 0 {
+		return "", true
+	}
+	if n > most {
+		return "", false
+	}
+	b, ok := t.core.Mem.Bytes(ptr, n)
+	return string(b), ok
+}

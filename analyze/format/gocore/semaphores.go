@@ -1,0 +1,80 @@
+package gocore
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+)
+
+// maxSemaWaiters bounds the walk over the semaphore table; a process cannot have more waiters than goroutines.
+const maxSemaWaiters = maxGoroutines
+
+// readSemaphores reads the table of semaphore waiters (runtime/sema.go, semtable): from each goroutine to the address it
+// waits for. It is needed up to Go 1.25, where g.waiting is nil for semaphores.
+//
+// Each root is a treap of sudogs, one for each address, linked by prev and next; behind each stands a list, linked by
+// waitlink, of the other goroutines that wait for the same address.
+func (t *target) readSemaphores() map[uint64]uint64 {
+	table, ok := t.vars.addr("runtime.semtable")
+	stride, count, sized := t.layout.Array("runtime.semTable")
+	treap, known := t.layout.Offset("runtime.semaRoot.treap")
+	if !ok || !sized || !known {
+		t.b.Gap("what goroutines wait for", "the address of the runtime's semaphore table is not known")
+		return nil
+	}
+	w := &semaWalk{t: t, waits: map[uint64]uint64{}}
+	for i := range count {
+		root, ok := t.core.Mem.Uint64(table + i*stride + treap)
+		if !ok {
+			t.b.Gapf("what goroutines wait for", "a part of the runtime's semaphore table at %#x is not in the core", table+i*stride)
+			return w.waits
+		}
+		w.tree(root)
+	}
+	return w.waits
+}
+
+type semaWalk struct {
+	t     *target
+	waits map[uint64]uint64
+	seen  int
+}
+
+// tree walks a treap with a list of nodes to visit: recursion on a damaged core could be endless.
+func (w *semaWalk) tree(root uint64) {
+	o := &w.t.off.Sudog
+	mem := w.t.core.Mem
+	todo := []uint64{root}
+	for len(todo) > 0 && w.seen < maxSemaWaiters {
+		node := todo[len(todo)-1]
+		todo = todo[:len(todo)-1]
+		elem, ok := mem.Uint64(node + o.Elem)
+		if node == 0 || !ok || !w.list(node, elem) {
+			continue
+		}
+		prev, _ := mem.Uint64(node + o.Prev)
+		next, _ := mem.Uint64(node + o.Next)
+		todo = append(todo, prev, next)
+	}
+}
+
+// list notes the goroutines that wait for one address; it returns false when the node was seen before.
+func (w *semaWalk) list(node, elem uint64) bool {
+	o := &w.t.off.Sudog
+	mem := w.t.core.Mem
+	for first := true; node != 0 && w.seen < maxSemaWaiters; first = false {
+		g, ok := mem.Uint64(node + o.G)
+		if !ok {
+			break
+		}
+		if _, twice := w.waits[g]; twice {
+			return !first
+		}
+		w.seen++
+		w.waits[g] = elem
+		node, _ = mem.Uint64(node + o.WaitLink)
+	}
+	return true
+}
+
+func sortedKeys[K cmp.Ordered, V any](m map[K]V) []K { return slices.Sorted(maps.Keys(m)) }

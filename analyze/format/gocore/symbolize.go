@@ -1,0 +1,83 @@
+package gocore
+
+import (
+	"github.com/gopostmortem/postmortem/analyze/evidence"
+	"github.com/gopostmortem/postmortem/analyze/format/gocore/internal/pcln"
+)
+
+// symbolizer turns pcs into frames, each distinct pc once.
+type symbolizer struct {
+	tab    *pcln.Table
+	b      *evidence.Builder
+	frames map[pcKey][]evidence.FrameID
+	buf    []evidence.FrameID
+}
+
+// pcKey is a pc and whether it is exact. A return address stands for the call before it, so one is taken off
+// (runtime/traceback.go, symPC).
+type pcKey struct {
+	pc   uint64
+	trap bool
+}
+
+// at returns the frames of a pc, inlined calls expanded, innermost first.
+func (s *symbolizer) at(pc uint64, trap bool, trust evidence.Trust) []evidence.FrameID {
+	key := pcKey{pc, trap}
+	if ids, ok := s.frames[key]; ok {
+		return ids
+	}
+	if s.frames == nil {
+		s.frames = map[pcKey][]evidence.FrameID{}
+	}
+	var ids []evidence.FrameID
+	fn, ok := s.tab.Find(pc)
+	if !ok {
+		ids = []evidence.FrameID{s.b.Frame(evidence.Frame{Function: "?", PC: pc, Trust: trust})}
+	} else {
+		at := pc
+		if !trap && pc > fn.Entry {
+			at--
+		}
+		for _, c := range fn.Calls(at) {
+			ids = append(ids, s.b.Frame(evidence.Frame{Function: c.Function, File: c.File, Line: c.Line, PC: pc,
+				Inlined: c.Inlined, Trust: trust}))
+		}
+	}
+	s.frames[key] = ids
+	return ids
+}
+
+// stack symbolises a list of pcs. A frame above an injected call was interrupted, so its pc is exact.
+func (s *symbolizer) stack(pcs []uint64, firstTrap bool, roleOf func(pc uint64) role, note evidence.StackNote) evidence.StackID {
+	s.buf = s.appendFrames(s.buf[:0], pcs, firstTrap, roleOf)
+	return s.b.Stack(s.buf, note)
+}
+
+func (s *symbolizer) appendFrames(buf []evidence.FrameID, pcs []uint64, firstTrap bool, roleOf func(pc uint64) role) []evidence.FrameID {
+	trap := firstTrap
+	for _, pc := range pcs {
+		buf = append(buf, s.at(pc, trap, evidence.TrustUnwound)...)
+		trap = roleOf(pc) == roleInjected
+	}
+	return buf
+}
+
+// site returns the frame of a go statement: the innermost call at the pc before gopc.
+func (s *symbolizer) site(gopc uint64) evidence.FrameID {
+	if gopc == 0 {
+		return 0
+	}
+	return s.at(gopc, false, evidence.TrustRead)[0]
+}
+
+// logicalDepth turns the number of a machine frame of a worker's stack into the index of its outermost logical frame, which
+// is the function that the machine frame belongs to; the inlined calls stand before it.
+func (t *target) logicalDepth(w *worker, stack uint32, frame int) int {
+	s := &w.stacks[stack]
+	depth, trap := -1, s.firstTrap
+	for _, pc := range w.arena[s.start:s.end][:frame+1] {
+		depth += len(t.symbols.at(pc, trap, evidence.TrustUnwound))
+		trap = w.u.info(pc).role == roleInjected
+	}
+	return depth
+}

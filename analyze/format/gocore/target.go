@@ -1,0 +1,194 @@
+package gocore
+
+import (
+	"bytes"
+	"debug/buildinfo"
+	"debug/elf"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"sync/atomic"
+
+	"github.com/gopostmortem/postmortem/analyze/evidence"
+	"github.com/gopostmortem/postmortem/analyze/format"
+	"github.com/gopostmortem/postmortem/analyze/format/gocore/internal/layout"
+	"github.com/gopostmortem/postmortem/analyze/format/gocore/internal/pcln"
+	"github.com/gopostmortem/postmortem/analyze/format/internal/elfcore"
+)
+
+// target is the dead process: its memory, its program, and where the runtime keeps its data.
+type target struct {
+	in     format.Input
+	core   *elfcore.Core
+	image  *elfcore.Image // the program's file, verified; nil when there is none
+	exe    *elf.File      // the same, for sections and symbols; nil when there is none
+	module elfcore.Module // the program as it was mapped
+	bias   uint64         // address in memory minus address in the file
+	info   *debug.BuildInfo
+	layout *layout.Layout
+	off    *offsets
+	vars   variables
+	tab    *pcln.Table
+	roles  map[uint64]role // by entry of function
+	arm64  bool
+	b      *evidence.Builder
+
+	symbols   symbolizer
+	machines  []*machine          // the runtime's Ms, in the order of allm
+	gOwner    map[uint64]*machine // the M that executes a goroutine, by address of the g
+	dead      *machine            // the M on which the process died; nil when none did
+	sites     map[uint64]evidence.FrameID
+	system    map[uint64]bool // whether the goroutines that start at a pc are the runtime's own
+	reasons   []string        // wait reasons of this version by number
+	kinds     []waitKind      // what each wait reason waits for
+	sema      map[uint64]uint64
+	now       int64                        // nanotime of the newest event in the core: the process lived at least until then
+	transfers map[uint64]transferFunc      // by entry of function
+	truncated atomic.Bool                  // some transfers were left out
+	locks     map[uint64]evidence.SyncKind // locks that somebody waits for
+	symtab    []elf.Symbol                 // read when a global is first asked for
+	broken    broken
+}
+
+// open opens a core and everything that is needed to understand it. The order matters: nothing of the executable is used
+// before it is proved.
+func open(in format.Input, to *evidence.Builder) (*target, error) {
+	if isExecutable(in.Head) {
+		return nil, &format.Error{Path: in.Path, Format: formatName, Offset: -1, Doing: "opening",
+			Err:  errors.New("this is an executable, not a core dump"),
+			Help: "give the core file, and the executable with --exe"}
+	}
+	core, gaps, err := elfcore.OpenFile(in.File, in.Path, elfcore.Options{})
+	if err != nil {
+		return nil, asFormatError(in, "opening the core", err)
+	}
+	for _, g := range gaps {
+		to.Gap(g.What, g.Why)
+	}
+	t := &target{in: in, core: core, b: to, arm64: core.Machine == elf.EM_AARCH64}
+	t.describeProcess()
+	return t, nil
+}
+
+func (t *target) close() { _ = t.core.Close() } // only read from: nothing can be lost
+
+// asFormatError turns an error of elfcore into the facade's type.
+func asFormatError(in format.Input, doing string, err error) error {
+	fe := &format.Error{Path: in.Path, Format: formatName, Offset: -1, Doing: doing, Err: err}
+	var ee *elfcore.Error
+	if errors.As(err, &ee) && ee.Path == in.Path {
+		fe.Offset, fe.Doing, fe.Err = ee.Offset, ee.Doing, ee.Err
+	}
+	return fe
+}
+
+// findProgram finds and proves the executable. A file that the user named and that is wrong is an error; one that was only
+// guessed and is missing or wrong is a Gap, and the rest of the core is still read.
+func (t *target) findProgram() error {
+	m, ok := t.core.Executable()
+	if !ok {
+		m = elfcore.Module{Exe: true}
+	}
+	t.module = m
+	opt := t.in.Options
+	image, v, err := t.core.Load(m, elfcore.FindOptions{
+		Exe: opt.Executable, Sysroot: opt.Sysroot, DebugDirs: opt.DebugDirs, BesideCore: true})
+	if err != nil {
+		return t.noProgram(err)
+	}
+	t.image, t.bias = image, v.Bias
+	t.b.Process(func(p *evidence.Process) { p.Executable = image.Path })
+	t.b.SourceDetails(func(s *evidence.Source) { s.BuildID = image.Identify().String() })
+	t.exe, err = image.ELF()
+	if err != nil {
+		t.b.Gap("section headers of the executable", err.Error())
+	}
+	return nil
+}
+
+// noProgram decides what a missing or wrong executable means.
+func (t *target) noProgram(err error) error {
+	var mismatch *elfcore.MismatchError
+	if t.in.Options.Executable != "" || errors.As(err, &mismatch) {
+		return &format.Error{Path: t.in.Path, Format: formatName, Offset: -1, Doing: "checking the executable", Err: err,
+			Help: "name the executable that the process ran with --exe; a rebuild of the same source is another executable"}
+	}
+	t.b.Gapf("executable", "%v; name it with --exe", err)
+	return nil
+}
+
+// readVersion finds the Go version and build information: in the executable, or else in the core's writable memory, where
+// the linker puts them (cmd/link/internal/ld/data.go, .go.buildinfo).
+func (t *target) readVersion() error {
+	if t.image != nil {
+		info, err := buildinfo.Read(bytes.NewReader(t.image.Data()))
+		if err == nil {
+			t.info = info
+			return nil
+		}
+	}
+	info, err := t.buildInfoFromMemory()
+	if err != nil {
+		return &format.Error{Path: t.in.Path, Format: formatName, Offset: -1, Doing: "looking for the Go build information",
+			Err: err, Help: "this is not a core of a Go program, or the part that says so is missing; name the executable with --exe"}
+	}
+	t.info = info
+	return nil
+}
+
+// readLayout finds where the runtime keeps its data: the executable's own debug information first, else the table of the
+// version.
+func (t *target) readLayout() error {
+	arch := "amd64"
+	if t.arm64 {
+		arch = "arm64"
+	}
+	var err error
+	if t.exe != nil {
+		if t.layout, err = layout.FromELF(t.exe, t.info.GoVersion); err == nil {
+			if t.off, err = loadOffsets(t.layout); err == nil {
+				return nil
+			}
+		}
+	}
+	if t.layout, err = layout.For(t.info.GoVersion, arch); err == nil {
+		t.off, err = loadOffsets(t.layout)
+	}
+	if err != nil {
+		return fmt.Errorf("the runtime of %s is not known: %w", t.info.GoVersion, err)
+	}
+	for _, doubt := range t.layout.Doubts() {
+		t.b.Gap("layout of the runtime's data", doubt)
+	}
+	return nil
+}
+
+// readProgram finds the function tables.
+func (t *target) readProgram() error {
+	first, ok := t.vars.addr("runtime.firstmoduledata")
+	var err error
+	if ok {
+		t.tab, err = pcln.Load(t.core.Mem, t.layout, first)
+	}
+	if !ok || err != nil {
+		found, scanErr := t.scanModuledata()
+		if scanErr != nil {
+			return errors.Join(err, scanErr)
+		}
+		t.vars.set("runtime.firstmoduledata", found)
+		if t.tab, err = pcln.Load(t.core.Mem, t.layout, found); err != nil {
+			return err
+		}
+	}
+	t.roles = map[uint64]role{}
+	names := make([]string, 0, len(roles))
+	for name := range roles {
+		names = append(names, name)
+	}
+	for name, fn := range t.tab.Lookup(names...) {
+		t.roles[fn.Entry] = roles[name]
+	}
+	t.symbols.tab = t.tab
+	t.symbols.b = t.b
+	return nil
+}

@@ -1,0 +1,320 @@
+package gocore
+
+import (
+	"fmt"
+
+	"github.com/gopostmortem/postmortem/analyze/evidence"
+	"github.com/gopostmortem/postmortem/analyze/format/internal/elfcore"
+)
+
+// place is the stack a part of a thread's frames lies on.
+type place uint8
+
+const (
+	placeGoroutine place = iota
+	placeSystem          // g0, or a stack of C
+	placeSignal          // gsignal
+)
+
+// part is a run of frames on one stack.
+type part struct {
+	place  place
+	pcs    []uint64
+	sps    []uint64
+	trap   bool               // the innermost pc is exact
+	native []evidence.FrameID // frames of C; then pcs is empty
+	signal *signalInfo        // the signal that interrupted the part; nil when none did
+}
+
+// signalInfo is what a signal frame says of its signal.
+type signalInfo struct {
+	number, code, sender int
+	addr, pc             uint64
+}
+
+// maxHops bounds the changes of stack of one thread: signal handler, system stack, C, goroutine, and C calling back.
+const maxHops = 64
+
+// threadWalk joins the stacks of one thread.
+type threadWalk struct {
+	t      *target
+	u      *unwinder
+	m      *machine // nil for a thread that the runtime does not know
+	parts  []part
+	broken string
+	jumped bool        // the walk has gone from the system stack to the goroutine
+	signal *signalInfo // of the signal frame that was crossed last, for the next part
+}
+
+// readThreads unwinds every thread of the core.
+func (t *target) readThreads() {
+	u := newUnwinder(t)
+	byTID := map[int]*machine{}
+	for _, m := range t.machines {
+		if m.thread != nil {
+			byTID[m.tid] = m
+		}
+	}
+	for i := range t.core.Threads {
+		th := &t.core.Threads[i]
+		m := byTID[th.TID]
+		w := &threadWalk{t: t, u: u, m: m}
+		w.run(th)
+		if m != nil {
+			m.parts = w.parts
+			m.flags = machineFlags(m, w.parts)
+		}
+		t.addThread(th, w)
+	}
+}
+
+// machineFlags are the flags that the state of a thread gives to its goroutine.
+func machineFlags(m *machine, parts []part) evidence.Flags {
+	var f evidence.Flags
+	if m.inCgo {
+		f |= evidence.FlagCgo
+	}
+	if m.dying != 0 || m.throwing != 0 {
+		f |= evidence.FlagDying
+	}
+	for _, p := range parts {
+		if p.signal != nil && p.place == placeGoroutine {
+			f |= evidence.FlagSignal
+		}
+	}
+	return f
+}
+
+func (t *target) addThread(th *elfcore.Thread, w *threadWalk) {
+	row := evidence.Thread{TID: th.TID, M: -1, Processor: -1, Signal: th.Signal, Syscall: th.Regs.OrigSyscall,
+		UserNS: th.UserNS, SystemNS: th.SystemNS}
+	if m := w.m; m != nil {
+		row.M, row.Goroutine, row.Processor, row.State = m.id, m.goid, int(m.p), machineState(m)
+	}
+	var frames []evidence.FrameID
+	for _, p := range w.parts {
+		frames = append(frames, p.native...)
+		frames = t.symbols.appendFrames(frames, p.pcs, p.trap, func(pc uint64) role { return w.u.info(pc).role })
+	}
+	row.Stack = t.b.Stack(frames, evidence.StackNote{Broken: w.broken})
+	t.b.Thread(row)
+	c := evidence.Coverage{ThreadsSeen: 1}
+	if w.broken == "" {
+		c.ThreadsUnwound = 1
+	} else {
+		t.b.Gap(fmt.Sprintf("part of the stack of thread %d", th.TID), w.broken)
+	}
+	t.b.Coverage(c)
+}
+
+func machineState(m *machine) string {
+	switch {
+	case m.dying != 0 || m.throwing != 0:
+		return "crashed"
+	case m.inCgo:
+		return "in C"
+	case m.blocked:
+		return "idle"
+	case m.spinning:
+		return "spinning"
+	case m.cur != 0:
+		return "running"
+	}
+	return "idle"
+}
+
+// run unwinds a thread from its registers, over every change of stack.
+func (w *threadWalk) run(th *elfcore.Thread) {
+	at := start{pc: th.Regs.PC, sp: th.Regs.SP, lr: th.Regs.LR, trap: true}
+	regs := th.Regs
+	for range maxHops {
+		var next start
+		var ok bool
+		if w.u.info(at.pc).ok {
+			next, ok = w.goFrames(at)
+		} else {
+			next, ok = w.nativeFrames(&regs, at)
+		}
+		if !ok {
+			return
+		}
+		at = next
+		regs = elfcore.Regs{Machine: w.t.core.Machine, PC: at.pc, SP: at.sp, LR: at.lr}
+	}
+	w.broken = "more changes of stack than a thread can have"
+}
+
+// bounds finds the stack that holds sp.
+func (w *threadWalk) bounds(sp uint64) (span, place) {
+	if w.m != nil {
+		if s := w.t.stackOf(w.m.cur); s.holds(sp) {
+			return s, placeGoroutine
+		}
+		if s := w.t.stackOf(w.m.gsig); s.holds(sp) {
+			return s, placeSignal
+		}
+		if s := w.t.stackOf(w.m.g0); s.holds(sp) {
+			return s, placeSystem
+		}
+	}
+	// A stack of C, or the main thread's, whose bounds the runtime only guesses.
+	rest := w.t.core.Mem.Contiguous(sp)
+	return span{sp, sp + min(uint64(len(rest)), maxSystemStack)}, placeSystem
+}
+
+// maxSystemStack is as much of a system stack as is walked; the usual limit is 8 MB.
+const maxSystemStack = 64 << 20
+
+// goFrames walks Go frames and finds where the stack goes on.
+func (w *threadWalk) goFrames(at start) (next start, ok bool) {
+	stack, where := w.bounds(at.sp)
+	e := w.u.walk(at, stack.lo, stack.hi)
+	if len(w.u.pcs) > 0 {
+		w.parts = append(w.parts, part{place: where, pcs: append([]uint64(nil), w.u.pcs...),
+			sps: append([]uint64(nil), w.u.sps...), trap: at.trap, signal: w.signal})
+		w.signal = nil
+	}
+	switch e.role {
+	case roleSigreturn:
+		return w.interrupted(e.sp)
+	case roleSigtramp:
+		return w.afterSigtramp(e)
+	case roleSwitch, roleMorestack:
+		if where == placeSystem {
+			return w.toGoroutine(w.t.saved)
+		}
+	case roleCgo:
+		if where == placeSystem {
+			return w.toGoroutine(w.t.atSyscall)
+		}
+	}
+	if e.broken != "" && where == placeSystem && e.pc != 0 && !w.u.info(e.pc).ok {
+		return start{pc: e.pc, sp: e.sp, trap: false}, w.canUnwindNative()
+	}
+	if e.broken != "" {
+		w.broken = e.broken
+	}
+	return start{}, false
+}
+
+// toGoroutine goes from the system stack to the goroutine that the thread executes, once.
+func (w *threadWalk) toGoroutine(from func(g uint64) start) (start, bool) {
+	if w.m == nil || w.m.cur == 0 || w.jumped {
+		return start{}, false
+	}
+	w.jumped = true
+	s := from(w.m.cur)
+	return s, s.pc != 0 && w.u.info(s.pc).ok
+}
+
+// The kernel's signal frame. amd64: struct rt_sigframe is {pretcode, ucontext, siginfo}, and the return from the handler has
+// taken pretcode off the stack (arch/x86/include/asm/sigframe.h); in the ucontext uc_mcontext begins at 40 with r8..r15, rdi,
+// rsi, rbp, rbx, rdx, rax, rcx, rsp, rip. arm64: {siginfo of 128 bytes, ucontext}; uc_mcontext begins at 176 with the fault
+// address, x0..x30, sp, pc (arch/arm64/kernel/signal.c, include/uapi/asm/sigcontext.h).
+const (
+	amd64ContextSP  = 40 + 8*15
+	amd64ContextPC  = 40 + 8*16
+	amd64ContextBP  = 40 + 8*10
+	arm64SiginfoLen = 128
+	arm64ContextLR  = 176 + 8 + 8*30
+	arm64ContextSP  = 176 + 8 + 8*31
+	arm64ContextPC  = 176 + 8 + 8*32
+	amd64Siginfo    = 304 // after the ucontext: flags, link, stack, mcontext of 256 bytes, mask
+)
+
+// interrupted returns where the thread was when the signal came: context is the address of the ucontext.
+func (w *threadWalk) interrupted(context uint64) (start, bool) {
+	mem := w.t.core.Mem
+	pcAt, spAt := context+amd64ContextPC, context+amd64ContextSP
+	s := start{trap: true}
+	if w.t.arm64 {
+		pcAt, spAt = context+arm64ContextPC, context+arm64ContextSP
+		s.lr, _ = mem.Uint64(context + arm64ContextLR)
+	}
+	var ok1, ok2 bool
+	s.pc, ok1 = mem.Uint64(pcAt)
+	s.sp, ok2 = mem.Uint64(spAt)
+	if !ok1 || !ok2 || s.pc == 0 && s.sp == 0 {
+		w.broken = "the registers saved by the signal are not in the core"
+		return start{}, false
+	}
+	w.signal = w.t.signalInfo(context, s.pc)
+	return s, true
+}
+
+// signalInfo reads the siginfo that lies beside a ucontext: the signal number, a code, and behind them the sender or the
+// fault address (include/uapi/asm-generic/siginfo.h).
+func (t *target) signalInfo(context, pc uint64) *signalInfo {
+	at := context + amd64Siginfo
+	if t.arm64 {
+		at = context - arm64SiginfoLen
+	}
+	raw, ok := t.core.Mem.Bytes(at, 24)
+	if !ok {
+		return &signalInfo{pc: pc}
+	}
+	s := &signalInfo{number: int(int32(le.Uint32(raw))), code: int(int32(le.Uint32(raw[8:]))), pc: pc}
+	if s.code > 0 {
+		s.addr = le.Uint64(raw[16:])
+	} else {
+		s.sender = int(int32(le.Uint32(raw[16:])))
+	}
+	return s
+}
+
+// afterSigtramp finds the signal frame beyond the runtime's handler: sigtramp is the outermost Go frame of its stack, and
+// what called it is the kernel.
+func (w *threadWalk) afterSigtramp(e end) (start, bool) {
+	frame := e.sp
+	if e.broken == "" {
+		frame += w.u.info(e.pc).delta
+	}
+	if w.t.arm64 {
+		frame += arm64SiginfoLen
+	}
+	return w.interrupted(frame)
+}
+
+// threadStack returns the goroutine's own frames of a running goroutine, as its thread has them. Without the thread what the
+// scheduler saved last is used, and said to be old.
+func (w *worker) threadStack(row *gRow, raw []byte) uint32 {
+	o := &w.t.off.G
+	m := w.t.gOwner[row.g]
+	if m != nil && (row.status != statusSyscall || le.Uint64(raw[o.SyscallSP:]) == 0) {
+		for _, p := range m.parts {
+			if p.place == placeGoroutine && len(p.pcs) > 0 {
+				return w.joined(m)
+			}
+		}
+	}
+	stack := span{le.Uint64(raw[o.StackLo:]), le.Uint64(raw[o.StackHi:])}
+	if row.status == statusSyscall {
+		s := start{pc: le.Uint64(raw[o.SyscallPC:]), sp: le.Uint64(raw[o.SyscallSP:]), syscall: true}
+		if s.pc != 0 {
+			return w.unwind(s, stack.lo, stack.hi)
+		}
+	}
+	s := start{pc: le.Uint64(raw[o.PC:]), sp: le.Uint64(raw[o.SP:])}
+	e := w.u.walk(s, stack.lo, stack.hi)
+	why := "it was running and its thread's registers are not in the core: these frames are older"
+	if row.status != statusRunning {
+		why = e.broken
+	}
+	return w.intern(w.u.pcs, false, why)
+}
+
+// joined interns the parts of a thread that lie on the goroutine's stack.
+func (w *worker) joined(m *machine) uint32 {
+	w.u.pcs, w.u.sps = w.u.pcs[:0], w.u.sps[:0]
+	trap, any := false, false
+	for _, p := range m.parts {
+		if p.place != placeGoroutine {
+			continue
+		}
+		if !any {
+			trap, any = p.trap, true
+		}
+		w.u.pcs, w.u.sps = append(w.u.pcs, p.pcs...), append(w.u.sps, p.sps...)
+	}
+	return w.intern(w.u.pcs, trap, "")
+}

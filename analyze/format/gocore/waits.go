@@ -1,0 +1,239 @@
+package gocore
+
+import (
+	"github.com/gopostmortem/postmortem/analyze/evidence"
+)
+
+// waitKind is what a wait reason says about the object: its kind, and how far before the semaphore (or list) that the
+// runtime knows the object begins.
+type waitKind struct {
+	kind evidence.SyncKind
+	back uint64
+	mode evidence.WaitMode
+}
+
+// waitKinds are the wait reasons that have an object. The distances come from the structs: sync.Mutex {state, sema},
+// sync.RWMutex {w, writerSem, readerSem, ...}, sync.WaitGroup {noCopy, state, sema}, sync.Cond {noCopy, L, notify}; they
+// are the same in Go 1.21 to 1.26.
+var waitKinds = map[string]waitKind{
+	"sync.Mutex.Lock":               {evidence.SyncMutex, 4, evidence.WaitLock},
+	"sync.RWMutex.RLock":            {evidence.SyncRWMutex, 12, evidence.WaitRLock},
+	"sync.RWMutex.Lock":             {evidence.SyncRWMutex, 8, evidence.WaitLock},
+	"sync.WaitGroup.Wait":           {evidence.SyncWaitGroup, 8, evidence.WaitZero},
+	"sync.WaitGroup.Wait (durable)": {evidence.SyncWaitGroup, 8, evidence.WaitZero},
+	"sync.Cond.Wait":                {evidence.SyncCond, 16, evidence.WaitSignal},
+	"semacquire":                    {evidence.SyncSemaphore, 0, evidence.WaitAny},
+	"chan receive":                  {evidence.SyncChannel, 0, evidence.WaitReceive},
+	"chan send":                     {evidence.SyncChannel, 0, evidence.WaitSend},
+	"chan receive (durable)":        {evidence.SyncChannel, 0, evidence.WaitReceive},
+	"chan send (durable)":           {evidence.SyncChannel, 0, evidence.WaitSend},
+	"chan receive (synctest)":       {evidence.SyncChannel, 0, evidence.WaitReceive},
+	"chan send (synctest)":          {evidence.SyncChannel, 0, evidence.WaitSend},
+	"select":                        {evidence.SyncChannel, 0, evidence.WaitAny},
+	"select (durable)":              {evidence.SyncChannel, 0, evidence.WaitAny},
+	"select (synctest)":             {evidence.SyncChannel, 0, evidence.WaitAny},
+}
+
+// prepareWaits resolves the wait reasons of this version.
+func (t *target) prepareWaits() {
+	t.reasons = t.layout.WaitReasons()
+	t.kinds = make([]waitKind, len(t.reasons))
+	for i, name := range t.reasons {
+		t.kinds[i] = waitKinds[name]
+	}
+	if !t.semaInWaiting() {
+		t.sema = t.readSemaphores()
+	}
+}
+
+// semaInWaiting reports whether g.waiting is set for semaphores and conditions as well as for channels: Go 1.26 does so
+// (runtime/sema.go, semacquire1).
+func (t *target) semaInWaiting() bool { return t.layout.Version.AtLeast(1, 26) }
+
+// maxCases bounds the sudogs of one goroutine: a select has at most 65,536 cases (runtime/select.go).
+const maxCases = 1 << 16
+
+// waitsOn returns the address of the one object a goroutine waits for, or 0; the cases of a select become waits.
+func (w *worker) waitsOn(row *gRow, sudog uint64) uint64 {
+	if int(row.reason) >= len(w.t.kinds) {
+		return 0
+	}
+	k := w.t.kinds[row.reason]
+	switch k.kind {
+	case evidence.SyncUnknown:
+		return 0
+	case evidence.SyncChannel:
+		return w.channels(row, sudog, k.mode)
+	}
+	elem := w.t.sema[row.g]
+	if sudog != 0 {
+		elem, _ = w.u.mem.Uint64(sudog + w.t.off.Sudog.Elem)
+	}
+	if elem <= k.back {
+		return 0
+	}
+	return w.lock(row, elem, k)
+}
+
+// lock notes a lock or the like. A semaphore of a wait group is told from others by the function that waits (until Go 1.24
+// the reason is only "semacquire").
+func (w *worker) lock(row *gRow, elem uint64, k waitKind) uint64 {
+	addr := elem - k.back
+	w.locks[addr] = max(w.locks[addr], k.kind) // a mutex at the address of an RWMutex is its field w
+	return addr
+}
+
+// channels returns the channel a goroutine waits for; for a select with several cases it notes them and returns 0.
+func (w *worker) channels(row *gRow, sudog uint64, mode evidence.WaitMode) uint64 {
+	o := &w.t.off.Sudog
+	first := uint64(0)
+	n := 0
+	for ; sudog != 0 && n < maxCases; n++ {
+		c, ok := w.u.mem.Uint64(sudog + o.C)
+		if !ok {
+			break
+		}
+		if c != 0 {
+			w.channel(c)
+		}
+		next, _ := w.u.mem.Uint64(sudog + o.WaitLink)
+		if n == 0 && next == 0 {
+			if mode == evidence.WaitAny && c != 0 {
+				w.waits = append(w.waits, evidence.Wait{Goroutine: row.id, Sync: c, Mode: w.direction(c, sudog)})
+				return 0
+			}
+			return c
+		}
+		if c != 0 {
+			w.waits = append(w.waits, evidence.Wait{Goroutine: row.id, Sync: c, Mode: w.direction(c, sudog)})
+		}
+		sudog = next
+	}
+	return first
+}
+
+// maxQueue bounds the search for a sudog in a channel's queue when only its direction is wanted.
+const maxQueue = 64
+
+// direction finds out whether a select case sends or receives, by the queue its sudog stands in. A long queue is searched
+// from the sudog backwards, which ends at the queue's head.
+func (w *worker) direction(c, sudog uint64) evidence.WaitMode {
+	o := w.t.off
+	recv, _ := w.u.mem.Uint64(c + o.Chan.RecvQ)
+	send, _ := w.u.mem.Uint64(c + o.Chan.SendQ)
+	switch {
+	case recv != 0 && send == 0:
+		return evidence.WaitReceive
+	case send != 0 && recv == 0:
+		return evidence.WaitSend
+	}
+	for range maxQueue {
+		if sudog == recv {
+			return evidence.WaitReceive
+		}
+		if sudog == send {
+			return evidence.WaitSend
+		}
+		prev, ok := w.u.mem.Uint64(sudog + o.Sudog.Prev)
+		if !ok || prev == 0 {
+			break
+		}
+		sudog = prev
+	}
+	return evidence.WaitAny
+}
+
+// channel reads a channel, unless it was seen lately; the Builder drops what is left of repetitions.
+func (w *worker) channel(c uint64) {
+	slot := &w.recent[c>>5%uint64(len(w.recent))]
+	if *slot == c {
+		return
+	}
+	*slot = c
+	o := &w.t.off.Chan
+	count, ok1 := w.u.mem.Uint64(c + o.Count)
+	size, ok2 := w.u.mem.Uint64(c + o.Size)
+	closed, ok3 := w.u.mem.Uint32(c + o.Closed)
+	if ok1 && ok2 && ok3 {
+		w.chans = append(w.chans, evidence.Sync{Addr: c, Kind: evidence.SyncChannel, Len: int64(count), Cap: int64(size),
+			Closed: closed != 0, Waiters: -1})
+	}
+}
+
+// addObjects hands the objects that a worker saw to the Builder.
+func (t *target) addObjects(w *worker) {
+	for _, s := range w.chans {
+		t.b.Sync(s)
+	}
+	for _, wait := range w.waits {
+		t.b.Wait(wait)
+	}
+	for addr, kind := range w.locks {
+		t.locks[addr] = max(t.locks[addr], kind)
+	}
+	for _, x := range w.transfers {
+		x.Depth = t.logicalDepth(w, x.stack, x.Depth)
+		t.b.Transfer(x.Transfer)
+	}
+	w.chans, w.waits, w.transfers = w.chans[:0], w.waits[:0], w.transfers[:0]
+	clear(w.locks)
+}
+
+// Bits of the words that the locks keep (sync/mutex.go, sync/rwmutex.go, sync/waitgroup.go; internal/sync/mutex.go from
+// Go 1.24). They are the same in Go 1.21 to 1.26.
+const (
+	mutexLocked      = 1
+	mutexStarving    = 4
+	mutexWaiterShift = 3
+	rwMaxReaders     = 1 << 30
+	rwReaderCount    = 16 // offset in sync.RWMutex
+	waitGroupState   = 0
+)
+
+// readLocks reads the state of every lock that somebody waits for.
+func (t *target) readLocks() {
+	for _, addr := range sortedKeys(t.locks) {
+		s := evidence.Sync{Addr: addr, Kind: t.locks[addr], Waiters: -1, Trust: evidence.TrustRead}
+		switch s.Kind {
+		case evidence.SyncMutex:
+			t.readMutex(&s, addr)
+		case evidence.SyncRWMutex:
+			t.readRWMutex(&s)
+		case evidence.SyncWaitGroup:
+			if state, ok := t.core.Mem.Uint64(addr + waitGroupState); ok {
+				s.Counter = int64(int32(state >> 32))
+				s.Waiters = int(uint32(state) &^ (1 << 31)) // bit 31: in a synctest bubble (sync/waitgroup.go, Go 1.25)
+			}
+		}
+		s.Where = t.whereIs(addr)
+		t.b.Sync(s)
+	}
+}
+
+func (t *target) readMutex(s *evidence.Sync, addr uint64) {
+	state, ok := t.core.Mem.Uint32(addr)
+	if !ok {
+		t.b.Gapf("state of a mutex", "%#x is not in the core", addr)
+		return
+	}
+	s.Locked, s.Starving = state&mutexLocked != 0, state&mutexStarving != 0
+	s.Waiters = int(int32(state) >> mutexWaiterShift)
+}
+
+// readRWMutex reads an RWMutex: a writer holds its field w and has taken rwMaxReaders off the count of readers.
+func (t *target) readRWMutex(s *evidence.Sync) {
+	count, ok := t.core.Mem.Uint32(s.Addr + rwReaderCount)
+	leaving, _ := t.core.Mem.Uint32(s.Addr + rwReaderCount + 4)
+	if !ok {
+		t.b.Gapf("state of an RWMutex", "%#x is not in the core", s.Addr)
+		return
+	}
+	readers := int64(int32(count))
+	if readers < 0 {
+		s.Pending = int32(leaving) > 0
+		s.Locked = !s.Pending
+		s.Readers = int(int32(leaving))
+		return
+	}
+	s.Readers = int(readers)
+}
