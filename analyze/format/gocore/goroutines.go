@@ -58,6 +58,8 @@ type stackRow struct {
 	done       bool
 	looked     bool // transfers is filled in
 	transfers  []transferAt
+	searched   bool // holds is filled in
+	holds      []holdFrame
 }
 
 // worker reads goroutines. It has caches of its own, so that workers share nothing that is written.
@@ -73,6 +75,8 @@ type worker struct {
 	waits     []evidence.Wait // cases of selects
 	locks     map[uint64]evidence.SyncKind
 	transfers []transferRow
+	lockCodes map[uint64]*lockCode // by entry of function
+	suspects  []suspect
 }
 
 // readGoroutines reads allgs, unwinds every goroutine that is not on a thread, and adds them all to the Builder in the
@@ -92,7 +96,8 @@ func (t *target) readGoroutines(ctx context.Context) error {
 	}
 	workers := make([]*worker, jobs)
 	for i := range workers {
-		workers[i] = &worker{t: t, u: newUnwinder(t), index: map[uint64][]uint32{}, locks: map[uint64]evidence.SyncKind{}}
+		workers[i] = &worker{t: t, u: newUnwinder(t), index: map[uint64][]uint32{}, locks: map[uint64]evidence.SyncKind{},
+			lockCodes: map[uint64]*lockCode{}}
 	}
 	for at := 0; at < len(list)/8; {
 		if err := ctx.Err(); err != nil {
@@ -175,6 +180,7 @@ func (w *worker) goroutine(g uint64) gRow {
 	}
 	w.unwindRow(&row, raw)
 	w.transfer(&row, w.stacks[row.stack].firstTrap)
+	w.suspect(&row)
 	return row
 }
 

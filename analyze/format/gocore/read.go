@@ -64,6 +64,7 @@ func (t *target) readRuntime(ctx context.Context) error {
 	t.readHeap()
 	t.prepareWaits()
 	t.prepareTransfers()
+	t.prepareHolds()
 	if err := t.readGoroutines(ctx); err != nil {
 		if ctx.Err() != nil {
 			return err
@@ -71,6 +72,7 @@ func (t *target) readRuntime(ctx context.Context) error {
 		t.b.Gap("goroutines", err.Error())
 	}
 	t.readLocks()
+	t.readHolds()
 	t.broken.report(t.b)
 	if t.truncated.Load() {
 		t.b.Gapf("buffer lengths of reads and writes", "only the first %d of every %d goroutines were looked at", maxTransfers, chunk)

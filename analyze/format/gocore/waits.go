@@ -177,6 +177,8 @@ func (t *target) addObjects(w *worker) {
 	}
 	w.chans, w.waits, w.transfers = w.chans[:0], w.waits[:0], w.transfers[:0]
 	clear(w.locks)
+	t.suspects = append(t.suspects, w.suspects...)
+	w.suspects = w.suspects[:0]
 }
 
 // Bits of the words that the locks keep (sync/mutex.go, sync/rwmutex.go, sync/waitgroup.go; internal/sync/mutex.go from

@@ -227,5 +227,8 @@ func (l *Layout) Doubts() []string {
 			doubts = append(doubts, "the executable was built with GOEXPERIMENT="+x+", whose layouts are not in the tables")
 		}
 	}
+	if name := l.table.conflict(l.Version.Experiments); name != "" {
+		doubts = append(doubts, "more than one of the executable's GOEXPERIMENT settings changes "+name)
+	}
 	return doubts
 }

@@ -109,6 +109,12 @@ func toolchains(t testing.TB) []string {
 // build makes a program. The environment may set GOARCH and so on.
 func build(t testing.TB, toolchain, source string, env []string, flags ...string) *elf.File {
 	t.Helper()
+	f, _ := buildFile(t, toolchain, source, env, flags...)
+	return f
+}
+
+func buildFile(t testing.TB, toolchain, source string, env []string, flags ...string) (f *elf.File, path string) {
+	t.Helper()
 	dir := t.TempDir()
 	for name, text := range map[string]string{"main.go": source, "go.mod": "module probe\n\ngo 1.21\n"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
@@ -119,12 +125,13 @@ func build(t testing.TB, toolchain, source string, env []string, flags ...string
 	if out, err := goCommand(t, toolchain, dir, env, append(args, ".")...).CombinedOutput(); err != nil {
 		t.Fatalf("%s go %s %v: %v\n%s", toolchain, strings.Join(args, " "), env, err, out)
 	}
-	f, err := elf.Open(filepath.Join(dir, "probe"))
+	path = filepath.Join(dir, "probe")
+	f, err := elf.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { f.Close() })
-	return f
+	return f, path
 }
 
 // programOf makes the Program of an executable from its pclntab, as a reader of a stripped one does. text is the address of

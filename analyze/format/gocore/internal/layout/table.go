@@ -115,6 +115,25 @@ func (t *table) typesFor(experiments []string) *types {
 	return all
 }
 
+// conflict gives the first struct that more than one of the experiments changes: its layout under both is not known.
+func (t *table) conflict(experiments []string) string {
+	changes := map[string]int{}
+	for _, x := range experiments {
+		if t.experiments[x] == nil {
+			continue
+		}
+		for name := range t.experiments[x].structs {
+			changes[name]++
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(changes)) {
+		if changes[name] > 1 {
+			return name
+		}
+	}
+	return ""
+}
+
 func (t *table) knowsExperiment(name string) bool { return t.experiments[name] != nil }
 
 // tableParser reads the text of a table line by line.

@@ -179,8 +179,28 @@ func writeExperiments(b *strings.Builder, own *types, programs map[string][]Type
 		if err != nil {
 			return fmt.Errorf("experiment %s: %w", name, err)
 		}
+		if err := own.accountsFor(changed); err != nil {
+			return fmt.Errorf("experiment %s: %w", name, err)
+		}
 		fmt.Fprintf(b, "experiment %s\n", name)
 		writeTypes(b, own, changed)
+	}
+	return nil
+}
+
+// accountsFor checks that no struct which the program of an experiment leaves out holds one whose size the experiment
+// changes: its own layout would then be another, and not known.
+func (t *types) accountsFor(changed *types) error {
+	for _, name := range slices.Sorted(maps.Keys(t.structs)) {
+		if changed.structs[name] != nil {
+			continue
+		}
+		for _, f := range t.structs[name].fields {
+			before, _ := t.size(f.shape)
+			if after, ok := t.with(changed).size(f.shape); ok && after != before {
+				return fmt.Errorf("field %s of %s has %d bytes and not %d, but the probe program has no %s", f.name, name, after, before, name)
+			}
+		}
 	}
 	return nil
 }

@@ -269,3 +269,9 @@ func (d *x86Decoder) immediate() int {
 	}
 	return d.form.imm
 }
+
+// InstructionSize returns the length in bytes of the amd64 instruction at the start of code; ok is false when it is none.
+func InstructionSize(code []byte) (size int, ok bool) {
+	in, ok := decodeX86(code)
+	return in.length, ok
+}

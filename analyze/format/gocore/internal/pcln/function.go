@@ -159,12 +159,7 @@ func (f Func) value(off uint32, target uint64) (int32, bool) {
 			return -1, false
 		}
 		p = p[n:]
-		if uv&1 != 0 {
-			uv = ^(uv >> 1)
-		} else {
-			uv >>= 1
-		}
-		val += int32(uv)
+		val += zigzag(uv)
 		pcDelta, n := varint(p)
 		if n == 0 {
 			return -1, false
@@ -198,6 +193,9 @@ type Call struct {
 	Inlined  bool // inlined into the next Call
 }
 
+// inlinedCall is the size of a runtime.inlinedCall: funcID, nameOff, parentPc, startLine (runtime/symtabinl.go).
+const inlinedCall = 16
+
 // maxInline bounds the depth of inlining: a loop in a damaged tree must end.
 const maxInline = 256
 
@@ -215,7 +213,6 @@ func (f Func) Calls(pc uint64) []Call {
 		if index < 0 {
 			break
 		}
-		const inlinedCall = 16 // runtime/symtabinl.go, type inlinedCall: funcID, nameOff, parentPc, startLine
 		raw, ok := f.m.mem.Bytes(tree+inlinedCall*uint64(index), inlinedCall)
 		if !ok {
 			break
@@ -252,4 +249,80 @@ func (f Func) FileLine(pc uint64) (string, int) {
 		return "", int(line)
 	}
 	return string(cstring(f.m.files, off)), int(line)
+}
+
+// EachInlined visits the runs of code that belong to inlined calls, in the order of addresses: their extent and the inlined
+// functions, innermost first.
+func (f Func) EachInlined(visit func(lo, hi uint64, calls []Inlined)) {
+	tree, ok := f.FuncData(FuncDataInlTree)
+	if !ok || f.u32(funcNPCData) <= PCDataInlTreeIndex {
+		return
+	}
+	at := funcSize + 4*uint64(PCDataInlTreeIndex)
+	if at+4 > uint64(len(f.raw)) {
+		return
+	}
+	f.eachValue(binary.LittleEndian.Uint32(f.raw[at:]), func(lo, hi uint64, index int32) {
+		if index >= 0 {
+			visit(lo, hi, f.inlined(tree, index))
+		}
+	})
+}
+
+// Inlined is one inlined call: the function, and the place of the call in the code, which tells two calls of the same function
+// apart.
+type Inlined struct {
+	Function string
+	Call     uint64
+}
+
+// inlined lists an inlined call and those it was inlined through.
+func (f Func) inlined(tree uint64, index int32) []Inlined {
+	var calls []Inlined
+	for index >= 0 && len(calls) < maxInline {
+		raw, ok := f.m.mem.Bytes(tree+inlinedCall*uint64(index), inlinedCall)
+		if !ok {
+			break
+		}
+		parent := f.Entry + uint64(binary.LittleEndian.Uint32(raw[8:]))
+		name := printName(string(cstring(f.m.names, binary.LittleEndian.Uint32(raw[4:]))))
+		calls = append(calls, Inlined{name, parent})
+		if parent < f.Entry || parent >= f.End {
+			break
+		}
+		index = f.PCData(PCDataInlTreeIndex, parent)
+	}
+	return calls
+}
+
+// eachValue visits the runs of a pc-value table.
+func (f Func) eachValue(off uint32, visit func(lo, hi uint64, value int32)) {
+	if off == 0 || uint64(off) >= uint64(len(f.m.pctab)) {
+		return
+	}
+	p := f.m.pctab[off:]
+	pc, val := f.Entry, int32(-1)
+	for first := true; pc < f.End; first = false {
+		uv, n := varint(p)
+		if n == 0 || (uv == 0 && !first) {
+			return
+		}
+		val += zigzag(uv)
+		delta, m := varint(p[n:])
+		if m == 0 {
+			return
+		}
+		p = p[n+m:]
+		next := pc + uint64(delta)*f.m.quantum
+		visit(pc, next, val)
+		pc = next
+	}
+}
+
+// zigzag undoes the encoding of signed numbers.
+func zigzag(uv uint32) int32 {
+	if uv&1 != 0 {
+		return int32(^(uv >> 1))
+	}
+	return int32(uv >> 1)
 }

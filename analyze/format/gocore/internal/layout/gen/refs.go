@@ -11,13 +11,13 @@ import (
 	"github.com/gopostmortem/postmortem/analyze/format/gocore/internal/layout"
 )
 
-// referenceVariants are the programs of which none may contradict a reference for the table to have it. Programs for
-// other instruction sets (GOAMD64, GOARM64) are not among them: with those, some functions check for fewer features and so
-// have fewer references, which Recover notices.
+// referenceVariants are the programs of which none may contradict a reference for the table to have it. Position-independent
+// code and other instruction sets give some functions another number of references: those stand in the table twice.
 var referenceVariants = []variant{
 	{},
 	{program: "small"},
 	{program: "small", flags: []string{"-buildmode=pie"}},
+	{program: "small", env: []string{"GOAMD64=v3", "GOARM64=v8.1"}},
 }
 
 // perVariable is how many functions are recorded for a variable. Two must agree; the others are for executables of
@@ -46,19 +46,28 @@ func (b *builder) references(s *layout.Source) error {
 
 // witness is what the code of one program says.
 type witness struct {
-	functions map[string]bool
-	refs      map[layout.Reference]bool
+	totals map[string]int // references of each function
+	refs   map[layout.Reference]bool
 }
 
-// shared gives the references that no program contradicts: where the function exists, it has the reference.
+// contradicts reports whether the function of a reference is here, with as many references, but without this one.
+func (w *witness) contradicts(r layout.Reference) bool {
+	total, ok := w.totals[r.Function]
+	return ok && total == r.Total && !w.refs[r]
+}
+
+// shared gives the references that no program contradicts, and whether all have the function.
 func shared(programs []*witness) map[layout.Reference]bool {
 	agreed := map[layout.Reference]bool{}
 	for _, from := range programs {
 		for r := range from.refs {
-			contradicted := slices.ContainsFunc(programs, func(w *witness) bool { return w.functions[r.Function] && !w.refs[r] })
-			if !contradicted {
-				agreed[r] = slices.IndexFunc(programs, func(w *witness) bool { return !w.functions[r.Function] }) < 0
+			if slices.ContainsFunc(programs, func(w *witness) bool { return w.contradicts(r) }) {
+				continue
 			}
+			agreed[r] = !slices.ContainsFunc(programs, func(w *witness) bool {
+				_, ok := w.totals[r.Function]
+				return !ok
+			})
 		}
 	}
 	return agreed
@@ -74,10 +83,29 @@ func choose(found map[layout.Reference]bool) []layout.Reference {
 	var chosen []layout.Reference
 	for _, list := range byVariable {
 		slices.SortFunc(list, func(x, y layout.Reference) int {
-			return cmp.Or(cmp.Compare(rank(found[x]), rank(found[y])), cmp.Compare(x.Total, y.Total), cmp.Compare(x.Function, y.Function), cmp.Compare(x.Nth, y.Nth))
+			return cmp.Or(cmp.Compare(rank(found[x]), rank(found[y])), cmp.Compare(x.Total, y.Total),
+				cmp.Compare(x.Function, y.Function), cmp.Compare(x.Nth, y.Nth))
 		})
-		list = slices.CompactFunc(list, func(x, y layout.Reference) bool { return x.Function == y.Function })
-		chosen = append(chosen, list[:min(len(list), perVariable)]...)
+		chosen = append(chosen, firstOfEach(list)...)
+	}
+	return chosen
+}
+
+// firstOfEach takes one reference for each form of the code of the first few functions.
+func firstOfEach(list []layout.Reference) []layout.Reference {
+	type form struct {
+		function string
+		total    int
+	}
+	functions, forms := map[string]bool{}, map[form]bool{}
+	var chosen []layout.Reference
+	for _, r := range list {
+		f := form{r.Function, r.Total}
+		if forms[f] || !functions[r.Function] && len(functions) == perVariable {
+			continue
+		}
+		functions[r.Function], forms[f] = true, true
+		chosen = append(chosen, r)
 	}
 	return chosen
 }
@@ -101,9 +129,8 @@ func witnessOf(f *elf.File, arch string) (*witness, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &witness{functions: map[string]bool{}, refs: map[layout.Reference]bool{}}
+	w := &witness{totals: map[string]int{}, refs: map[layout.Reference]bool{}}
 	for name, fn := range functionsOf(symbols) {
-		w.functions[name] = true
 		if fn.Value < text.Addr || fn.Value+fn.Size > text.Addr+text.Size {
 			continue
 		}
@@ -111,6 +138,7 @@ func witnessOf(f *elf.File, arch string) (*witness, error) {
 		if err != nil {
 			continue // such as assembly with tables in it: not a witness
 		}
+		w.totals[name] = len(refs)
 		for i, addr := range refs {
 			if v, ok := variableAt(variables, addr); ok {
 				w.refs[layout.Reference{Variable: v.Name, Function: name, Nth: i, Total: len(refs), Add: addr - v.Value}] = true

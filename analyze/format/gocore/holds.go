@@ -1,0 +1,369 @@
+package gocore
+
+import (
+	"cmp"
+	"encoding/binary"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+
+	"github.com/gopostmortem/postmortem/analyze/evidence"
+	"github.com/gopostmortem/postmortem/analyze/format/gocore/internal/pcln"
+)
+
+// Go's locks do not record who holds them. What can be inferred: a goroutine has a frame that has passed a Lock and reached
+// its present pc without an Unlock, and a word of that frame points to the lock or into the object that holds it. Stronger: a
+// deferred Unlock of this very lock is pending on its stack.
+
+// suspect is a goroutine with a frame that may hold a lock, whichever it is.
+type suspect struct {
+	row   gRow
+	stack uint32
+	w     *worker
+}
+
+// holdFrame is a frame of a distinct stack that may hold locks.
+type holdFrame struct {
+	index  int        // in the walk
+	sites  []lockSite // locks taken and not released at its pc
+	defers bool       // it has deferred calls
+}
+
+// holdFramesOf finds the frames of the last walk that may hold a lock.
+func (w *worker) holdFramesOf() []holdFrame {
+	var found []holdFrame
+	pcs := w.u.pcs
+	const depth = 256 // the frames of a deep recursion repeat
+	for i, pc := range pcs[:min(len(pcs), depth)] {
+		e := w.u.info(pc)
+		if !e.ok || w.t.libraryEntry[e.fn.Entry] {
+			continue
+		}
+		f := holdFrame{index: i, defers: e.fn.DeferReturn() != 0}
+		if c := w.lockCodeOf(e.fn); c != nil {
+			f.sites = c.heldAt(pc, w.t.arm64)
+		}
+		if len(f.sites) > 0 || f.defers {
+			found = append(found, f)
+		}
+	}
+	return found
+}
+
+// suspect notes the goroutine of the last walk when its stack has frames that may hold a lock.
+func (w *worker) suspect(row *gRow) {
+	s := &w.stacks[row.stack]
+	if !s.searched {
+		s.searched = true
+		s.holds = w.holdFramesOf()
+	}
+	if len(s.holds) > 0 && len(w.suspects) < maxSuspects {
+		w.suspects = append(w.suspects, suspect{*row, row.stack, w})
+	}
+}
+
+// maxSuspects bounds the goroutines of one part of allgs whose stacks are searched for locks.
+const maxSuspects = chunk
+
+// prepareHolds finds the methods of the locks in this program.
+func (t *target) prepareHolds() {
+	names := make([]string, 0, len(lockFuncs))
+	for name := range lockFuncs {
+		names = append(names, name)
+	}
+	t.lockEntries = map[uint64]lockFunc{}
+	t.libraryEntry = map[uint64]bool{}
+	for name, fn := range t.tab.Lookup(names...) {
+		t.lockEntries[fn.Entry] = lockFuncs[name]
+		t.libraryEntry[fn.Entry] = true // sync.(*RWMutex).Lock takes a Mutex of its own
+	}
+}
+
+// contended is a lock that somebody waits for, with the addresses that stand for it on a stack.
+type contended struct {
+	addr   uint64
+	kind   evidence.SyncKind
+	lo, hi uint64 // the object that holds it; only the lock itself when it is not in the heap
+	global bool
+}
+
+// candidate is a possible holder.
+type candidate struct {
+	hold     evidence.Hold
+	deferred bool // its Unlock is pending
+	related  bool // its frame refers to the lock
+}
+
+// readHolds looks for the holders of all locks that somebody waits for.
+func (t *target) readHolds() {
+	var locks []contended
+	for _, addr := range sortedKeys(t.locks) {
+		if kind := t.locks[addr]; kind == evidence.SyncMutex || kind == evidence.SyncRWMutex {
+			locks = append(locks, t.contended(addr, kind))
+		}
+	}
+	if len(locks) == 0 {
+		return
+	}
+	found := map[uint64][]candidate{}
+	for _, s := range t.suspects {
+		t.searchStack(s, locks, found)
+	}
+	for _, l := range locks {
+		for _, h := range grade(found[l.addr]) {
+			t.b.Hold(h)
+		}
+	}
+}
+
+func (t *target) contended(addr uint64, kind evidence.SyncKind) contended {
+	c := contended{addr: addr, kind: kind, lo: addr, hi: addr + 1, global: t.inGlobals(addr)}
+	if o, ok := t.heapObject(addr); ok {
+		c.lo, c.hi = o.base, o.base+o.size
+	}
+	return c
+}
+
+func (t *target) inGlobals(addr uint64) bool {
+	for _, m := range t.tab.Modules {
+		if addr >= m.NoPtrData && addr < m.ENoPtrBSS || addr >= m.Data && addr < m.EBSS {
+			return true
+		}
+	}
+	return false
+}
+
+// searchStack walks a suspect again and compares the words of its frames with the locks.
+func (t *target) searchStack(s suspect, locks []contended, found map[uint64][]candidate) {
+	raw, ok := s.w.u.mem.Bytes(s.row.g, t.off.G.Size)
+	if !ok {
+		return
+	}
+	row := s.row
+	s.w.unwindRow(&row, raw)
+	u := s.w.u
+	stack := &s.w.stacks[row.stack]
+	for _, f := range stack.holds {
+		if f.index >= len(u.pcs) {
+			continue
+		}
+		for i := range locks {
+			l := &locks[i]
+			c, ok := t.holdsIn(s, f, l)
+			if !ok {
+				continue
+			}
+			c.hold.Sync, c.hold.Goroutine = l.addr, row.id
+			c.hold.Depth = t.logicalDepth(s.w, row.stack, f.index)
+			c.hold.Frame = t.frameAt(s.w, row.stack, f.index)
+			found[l.addr] = append(found[l.addr], c)
+		}
+	}
+}
+
+// holdsIn decides whether one frame holds one lock.
+func (t *target) holdsIn(s suspect, f holdFrame, l *contended) (candidate, bool) {
+	u := s.w.u
+	e := u.info(u.pcs[f.index])
+	lo := u.sps[f.index]
+	hi := lo + e.delta
+	if f.index+1 < len(u.sps) {
+		hi = u.sps[f.index+1]
+	}
+	sites := fitting(f.sites, l.kind)
+	if f.defers {
+		if op, ok := t.pendingUnlock(s, e.fn, lo, hi, l); ok {
+			c := candidate{deferred: true}
+			c.hold.Reader = op == opRUnlock
+			c.hold.Why = fmt.Sprintf("a deferred %s of this lock is pending in %s", nameOfOp(op), e.fn.Name())
+			c.hold.Site = t.siteFrame(e.fn, sites)
+			return c, true
+		}
+	}
+	if len(sites) == 0 {
+		return candidate{}, false
+	}
+	c := candidate{related: t.refersTo(s.w, e.fn, lo, hi+callerSlots, l)}
+	op := sites[0].op
+	c.hold.Reader = op == opRLock
+	c.hold.Site = t.siteFrame(e.fn, sites)
+	c.hold.Why = fmt.Sprintf("%s has passed a %s and no %s", e.fn.Name(), nameOfOp(op), nameOfOp(op+2))
+	if c.related {
+		c.hold.Why += ", and its frame refers to this lock"
+	} else {
+		c.hold.Why += "; nothing in its frame says any more which lock"
+	}
+	return c, true
+}
+
+// fitting are the sites that can have taken a lock of a kind.
+func fitting(sites []lockSite, kind evidence.SyncKind) []lockSite {
+	var fit []lockSite
+	for _, s := range sites {
+		if s.fits(kind) {
+			fit = append(fit, s)
+		}
+	}
+	return fit
+}
+
+// callerSlots is how far into the caller's frame the spill slots of a callee's register arguments reach; nine integer
+// registers are used on amd64 (cmd/compile/abi-internal.md), and arm64 has sixteen.
+const callerSlots = 16 * 8
+
+func nameOfOp(op lockOp) string {
+	return map[lockOp]string{opLock: "Lock", opRLock: "RLock", opUnlock: "Unlock", opRUnlock: "RUnlock"}[op]
+}
+
+// refersTo reports whether a frame has a word that points to the lock or its object, or, for a global, whether the function's
+// code names it.
+func (t *target) refersTo(w *worker, fn pcln.Func, lo, hi uint64, l *contended) bool {
+	if l.global {
+		return t.codeNames(w, fn, l.addr)
+	}
+	words := w.u.mem.Memory().Contiguous(lo)
+	words = words[:min(uint64(len(words)), hi-lo)]
+	for ; len(words) >= 8; words = words[8:] {
+		if v := binary.LittleEndian.Uint64(words); v >= l.lo && v < l.hi {
+			return true
+		}
+	}
+	return false
+}
+
+// codeNames reports whether a function's code holds the address of a global: relative to the next instruction on amd64, as a
+// page and an offset on arm64.
+func (t *target) codeNames(w *worker, fn pcln.Func, addr uint64) bool {
+	code, ok := w.u.mem.Bytes(fn.Entry, fn.End-fn.Entry)
+	if !ok || len(code) > maxCode {
+		return false
+	}
+	if t.arm64 {
+		return namesPageARM(code, fn.Entry, addr)
+	}
+	for i := 0; i+4 <= len(code); i++ {
+		end := fn.Entry + uint64(i) + 4
+		if end+uint64(int64(int32(binary.LittleEndian.Uint32(code[i:])))) == addr {
+			return true
+		}
+	}
+	return false
+}
+
+// namesPageARM looks for ADRP of the page of addr, followed by an ADD of the rest (Arm ARM, C6.2).
+func namesPageARM(code []byte, base, addr uint64) bool {
+	const page = 4096
+	for i := 0; i+8 <= len(code); i += 4 {
+		w := binary.LittleEndian.Uint32(code[i:])
+		if w&0x9f000000 != 0x90000000 {
+			continue
+		}
+		imm := int64(int32((w>>5&0x7ffff<<2|w>>29&3)<<11)>>11) * page
+		at := (base+uint64(i))&^(page-1) + uint64(imm)
+		next := binary.LittleEndian.Uint32(code[i+4:])
+		if at == addr&^(page-1) && next>>10&0xfff == uint32(addr%page) {
+			return true
+		}
+	}
+	return false
+}
+
+// siteFrame is the source position of the Lock that a frame has passed.
+func (t *target) siteFrame(fn pcln.Func, sites []lockSite) evidence.FrameID {
+	for _, s := range sites {
+		for _, c := range fn.Calls(s.call) {
+			if lockFuncs[c.Function].op == opNone && !strings.HasPrefix(c.Function, "sync.") && !strings.HasPrefix(c.Function, "internal/sync.") {
+				return t.b.Frame(evidence.Frame{Function: c.Function, File: c.File, Line: c.Line, PC: s.lo,
+					Inlined: c.Inlined, Trust: evidence.TrustMatched})
+			}
+		}
+	}
+	return 0
+}
+
+// frameAt is the frame of a machine frame's own function.
+func (t *target) frameAt(w *worker, stack uint32, frame int) evidence.FrameID {
+	s := &w.stacks[stack]
+	pcs := w.arena[s.start:s.end]
+	trap := frame == 0 && s.firstTrap || frame > 0 && w.u.info(pcs[frame-1]).role == roleInjected
+	ids := t.symbols.at(pcs[frame], trap, evidence.TrustUnwound)
+	return ids[len(ids)-1]
+}
+
+// grade turns the candidates for one lock into holds. A lock for writing has one holder: a single pending Unlock is strong,
+// a single candidate that refers to the lock is the unique one, and several make each ambiguous. Readers may be many.
+// Candidates without a link to the lock count only when there is nobody else, and are ambiguous.
+func grade(cands []candidate) []evidence.Hold {
+	if kept := slices.Collect(linked(cands)); len(kept) > 0 {
+		cands = kept
+	}
+	cands = oncePerGoroutine(cands)
+	writers, strong := 0, 0
+	for _, c := range cands {
+		if !c.hold.Reader {
+			writers++
+			if c.deferred {
+				strong++
+			}
+		}
+	}
+	var holds []evidence.Hold
+	for _, c := range cands {
+		h := c.hold
+		switch {
+		case c.deferred && (h.Reader || strong == 1):
+			h.Grade = evidence.HoldPendingUnlock
+		case strong == 1 && !h.Reader:
+			continue // another goroutine has the stronger sign of the one place there is
+		case c.related && (h.Reader || writers == 1):
+			h.Grade = evidence.HoldUnique
+		default:
+			h.Grade = evidence.HoldAmbiguous
+		}
+		holds = append(holds, h)
+	}
+	return holds[:min(len(holds), maxHolds)]
+}
+
+// maxHolds bounds the candidates that are listed for one lock.
+const maxHolds = 64
+
+// linked are the candidates that are known to have to do with the lock.
+func linked(cands []candidate) iter.Seq[candidate] {
+	return func(yield func(candidate) bool) {
+		for _, c := range cands {
+			if (c.deferred || c.related) && !yield(c) {
+				return
+			}
+		}
+	}
+}
+
+// oncePerGoroutine keeps the best candidate of each goroutine and mode: a pending Unlock first, then the innermost frame.
+func oncePerGoroutine(cands []candidate) []candidate {
+	slices.SortStableFunc(cands, func(a, b candidate) int {
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.hold.Goroutine, b.hold.Goroutine), cmp.Compare(a.hold.Depth, b.hold.Depth))
+	})
+	type key struct {
+		goroutine int64
+		reader    bool
+	}
+	seen := map[key]bool{}
+	return slices.DeleteFunc(cands, func(c candidate) bool {
+		k := key{c.hold.Goroutine, c.hold.Reader}
+		twice := seen[k]
+		seen[k] = true
+		return twice
+	})
+}
+
+func rank(c candidate) int {
+	switch {
+	case c.deferred:
+		return 0
+	case c.related:
+		return 1
+	}
+	return 2
+}

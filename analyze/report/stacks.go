@@ -1,0 +1,104 @@
+package report
+
+import (
+	"slices"
+
+	"github.com/gopostmortem/postmortem/analyze/evidence"
+)
+
+// groupKey tells groups apart.
+type groupKey struct {
+	stack  evidence.StackID
+	state  evidence.State
+	reason string
+}
+
+// stacks keeps the largest groups and every stack that is cited, and counts the rest.
+func (m *maker) stacks() {
+	keep := m.meta.Groups
+	if keep == 0 {
+		keep = DefaultGroups
+	}
+	rows, threads := m.citedStacks()
+	var omitted Omitted
+	for i, g := range m.c.Groups() {
+		ref, cited := rows[groupKey{g.Stack, g.State, g.Reason}]
+		if _, whole := rows[groupKey{stack: g.Stack}]; whole && !cited {
+			cited = true
+		}
+		delete(threads, g.Stack)
+		if keep >= 0 && i >= keep && !cited {
+			omitted.Groups++
+			omitted.Goroutines += g.Count
+			continue
+		}
+		if ref == (evidence.Ref{}) {
+			ref = m.c.Goroutines().At(g.First).Ref()
+		}
+		m.doc.Stacks = append(m.doc.Stacks, m.group(g, ref, cited))
+	}
+	for _, id := range sortedIDs(threads) {
+		m.doc.Stacks = append(m.doc.Stacks, m.withFrames(Group{State: "thread", Count: 0, Sample: threads[id].String(), Cited: true}, id))
+	}
+	if omitted.Groups > 0 {
+		m.doc.Omitted = &omitted
+	}
+}
+
+// citedStacks returns the groups that hold a cited goroutine, with the first such goroutine, and the stacks that are cited
+// themselves or as those of threads. A stack that is cited by its id is a key without state and reason.
+func (m *maker) citedStacks() (map[groupKey]evidence.Ref, map[evidence.StackID]evidence.Ref) {
+	rows, threads := map[groupKey]evidence.Ref{}, map[evidence.StackID]evidence.Ref{}
+	for _, r := range m.cited {
+		switch id := m.stackOf(r); {
+		case r.Kind == evidence.RefGoroutine:
+			g, _ := m.c.Goroutines().ByID(int64(r.ID))
+			key := groupKey{g.Stack, g.State, g.Reason}
+			if _, have := rows[key]; !have {
+				rows[key] = r
+			}
+		case id != 0:
+			rows[groupKey{stack: id}] = r
+			threads[id] = r
+		}
+	}
+	return rows, threads
+}
+
+func sortedIDs(set map[evidence.StackID]evidence.Ref) []evidence.StackID {
+	ids := make([]evidence.StackID, 0, len(set))
+	for id := range set {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+func (m *maker) group(g evidence.Group, sample evidence.Ref, cited bool) Group {
+	return m.withFrames(Group{Count: g.Count, State: g.State.String(), Reason: g.Reason, Sample: sample.String(),
+		Oldest: g.Oldest, Cited: cited}, g.Stack)
+}
+
+// withFrames adds the frames of a stack. Of a deep one the ends are kept: what failed and who started it.
+func (m *maker) withFrames(out Group, id evidence.StackID) Group {
+	s := m.c.Stack(id)
+	out.ID, out.Elided, out.ElidedAt, out.Broken = uint32(id), s.Elided, s.ElidedAt, Clip(s.Broken, maxText)
+	if s.Len() <= maxHead+maxTail {
+		for _, f := range s.All() {
+			out.Frames = append(out.Frames, frameOf(f))
+		}
+		return out
+	}
+	for i := range maxHead {
+		out.Frames = append(out.Frames, frameOf(s.At(i)))
+	}
+	for i := s.Len() - maxTail; i < s.Len(); i++ {
+		out.Frames = append(out.Frames, frameOf(s.At(i)))
+	}
+	out.Elided, out.ElidedAt = s.Depth()-maxHead-maxTail, maxHead
+	return out
+}
+
+func frameOf(f evidence.Frame) Frame {
+	return Frame{Function: f.Function, File: f.File, Line: f.Line, Inlined: f.Inlined, Trust: f.Trust.String(), Module: f.Module}
+}
