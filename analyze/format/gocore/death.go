@@ -75,6 +75,7 @@ func (t *target) readDeath() {
 		t.faultOf(d, dead)
 		if d.Throwing || d.Panicking || d.HasFault {
 			dead.flags |= evidence.FlagCrashed
+			d.Live = false // a debugger took the core of a process that was on its way out
 		}
 	})
 }

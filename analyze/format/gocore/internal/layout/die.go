@@ -1,10 +1,12 @@
 package layout
 
 import (
+	"bufio"
 	"bytes"
 	"compress/zlib"
 	"debug/elf"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 )
@@ -64,12 +66,23 @@ const (
 	formAddrx4        = 0x2c
 )
 
-// fixedForms are the forms whose values have a size that depends on nothing.
-var fixedForms = map[uint64]int{
+// fixedForms are the forms whose values have a size that depends on nothing; -1 stands for the others.
+var fixedForms = formSizes(map[int]int8{
 	formAddr: 8, formData1: 1, formData2: 2, formData4: 4, formData8: 8, formFlag: 1, formFlagPresent: 0,
 	formImplicitConst: 0, formStrp: 4, formLineStrp: 4, formSecOffset: 4, formRefAddr: 4, formRef1: 1, formRef2: 2,
 	formRef4: 4, formRef8: 8, formStrx1: 1, formStrx1 + 1: 2, formStrx1 + 2: 3, formStrx4: 4, formAddrx1: 1,
 	formAddrx1 + 1: 2, formAddrx1 + 2: 3, formAddrx4: 4,
+})
+
+// formSizes makes an array of a map: the sizes are looked up for every attribute that is passed over.
+func formSizes(known map[int]int8) (sizes [formAddrx4 + 1]int8) {
+	for form := range sizes {
+		sizes[form] = -1
+	}
+	for form, size := range known {
+		sizes[form] = size
+	}
+	return sizes
 }
 
 // A reader walks over bytes; the first error sticks.
@@ -360,7 +373,7 @@ func (u *unit) value(r *byteReader, s *attrSpec) uint64 {
 	case formFlagPresent:
 		return 1
 	case formData1, formData2, formData4, formData8, formFlag:
-		return r.number(fixedForms[s.form])
+		return r.number(int(fixedForms[s.form]))
 	}
 	u.skip(r, s.form)
 	return 0
@@ -372,7 +385,7 @@ func (u *unit) reference(r *byteReader, s *attrSpec) uint64 {
 	case formRefAddr:
 		return r.number(4)
 	case formRef1, formRef2, formRef4, formRef8:
-		return u.start + r.number(fixedForms[s.form])
+		return u.start + r.number(int(fixedForms[s.form]))
 	case formRefUdata:
 		return u.start + r.uleb()
 	}
@@ -382,8 +395,8 @@ func (u *unit) reference(r *byteReader, s *attrSpec) uint64 {
 
 // skip passes over a value.
 func (u *unit) skip(r *byteReader, form uint64) {
-	if n, ok := fixedForms[form]; ok {
-		r.take(uint64(n))
+	if form < uint64(len(fixedForms)) && fixedForms[form] >= 0 {
+		r.take(uint64(fixedForms[form]))
 		return
 	}
 	switch form {
@@ -404,15 +417,20 @@ func (u *unit) skip(r *byteReader, form uint64) {
 	}
 }
 
-// openZdebug decompresses a section in the older GNU form: "ZLIB", the size in eight bytes, then a zlib stream.
+// openZdebug decompresses a section in the older GNU form: "ZLIB", the size in eight bytes, then a zlib stream. Sections
+// that compression would not make smaller have the name only.
 func openZdebug(s *elf.Section) (io.Reader, error) {
-	raw := s.Open()
-	var head [12]byte
-	if _, err := io.ReadFull(raw, head[:]); err != nil {
+	const magic, header = "ZLIB", 12
+	raw := bufio.NewReader(s.Open())
+	head, err := raw.Peek(header)
+	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("read %s: %w", s.Name, err)
 	}
-	if string(head[:4]) != "ZLIB" {
-		return nil, fmt.Errorf("section %s does not start with ZLIB", s.Name)
+	if !bytes.HasPrefix(head, []byte(magic)) || len(head) < header {
+		return raw, nil
+	}
+	if _, err := raw.Discard(header); err != nil {
+		return nil, fmt.Errorf("read %s: %w", s.Name, err)
 	}
 	z, err := zlib.NewReader(raw)
 	if err != nil {

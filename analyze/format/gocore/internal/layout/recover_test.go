@@ -102,9 +102,7 @@ func TestRecoverCgo(t *testing.T) {
 			if _, err := exec.LookPath(compiler); err != nil {
 				lacking(t, compiler, err)
 			}
-			source := strings.Replace(probe, "import (", "// int one(void) { return 1; }\nimport \"C\"\n\nvar _ = C.one()\n\nimport (", 1)
-			source = strings.Replace(source, "\nvar _ = C.one()\n", "", 1) + "\nvar one = C.one()\n"
-			f := build(t, "local", source, []string{"GOARCH=" + arch, "CGO_ENABLED=1", "CC=" + compiler})
+			f := build(t, "local", withC(probe), []string{"GOARCH=" + arch, "CGO_ENABLED=1", "CC=" + compiler})
 			recovered(t, f, "go"+local(t), always)
 		})
 	}

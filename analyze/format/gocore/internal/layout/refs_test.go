@@ -98,12 +98,14 @@ func TestInstructionsOfRuntime(t *testing.T) {
 	for _, starts := range disassembled(t, path, `^(runtime|sync|fmt|strconv)\.`) {
 		for i, at := range starts[:len(starts)-1] {
 			want := int(starts[i+1] - at)
-			size, ok := InstructionSize(code[at-text.Addr:])
-			if compared++; ok && size == want {
+			body := code[at-text.Addr:]
+			size, ok := InstructionSize(body)
+			vex := body[0] == 0xc4 || body[0] == 0xc5 // objdump's decoder does not know this prefix
+			if compared++; vex || ok && size == want {
 				continue
 			}
 			if wrong++; wrong < 20 {
-				t.Errorf("at %#x % x: %d bytes, %v; objdump says %d", at, code[at-text.Addr:][:want], size, ok, want)
+				t.Errorf("at %#x % x: %d bytes, %v; objdump says %d", at, body[:want], size, ok, want)
 			}
 		}
 	}
