@@ -23,6 +23,11 @@ type Builder struct {
 	syncSeen map[uint64]bool
 	tidSeen  map[int]bool
 	finished bool
+
+	// What the sources before the one that is being read have said: the later ones add nothing to it.
+	panicked, transferring map[int64]bool // goroutines
+	covered                Coverage
+	covering               Coverage // by the source that is being read
 }
 
 // NewBuilder returns an empty Builder.
@@ -39,6 +44,14 @@ func (b *Builder) Source(s Source) {
 	b.c.Sources = append(b.c.Sources, s)
 	b.source = s.Path
 	b.merging = b.c.goroutines.len() > 0
+	b.covered, b.covering = b.c.Coverage, Coverage{}
+	b.panicked, b.transferring = map[int64]bool{}, map[int64]bool{}
+	for _, p := range b.c.Panics {
+		b.panicked[p.Goroutine] = true
+	}
+	for _, t := range b.c.Transfers {
+		b.transferring[t.Goroutine] = true
+	}
 	if b.merging && b.c.goroutines.rowOf == nil {
 		b.c.goroutines.rowOf = make(map[int64]int, b.c.goroutines.len())
 		for i := range b.c.goroutines.len() {
@@ -82,14 +95,22 @@ func (b *Builder) Scheduler(s Scheduler) { b.c.Scheduler = &s }
 // Heap records the figures of the heap.
 func (b *Builder) Heap(h Heap) { b.c.Heap = &h }
 
-// Coverage adds to the counts of what was seen and read.
+// Coverage adds to the counts of what was seen and read of a source. Sources of one incident see the same goroutines: the Case
+// keeps the larger counts, and not their sum.
 func (b *Builder) Coverage(add Coverage) {
-	c := &b.c.Coverage
-	c.GoroutinesSeen += add.GoroutinesSeen
-	c.GoroutinesUnwound += add.GoroutinesUnwound
-	c.ThreadsSeen += add.ThreadsSeen
-	c.ThreadsUnwound += add.ThreadsUnwound
-	c.GoroutinesDead += add.GoroutinesDead
+	sum := &b.covering
+	sum.GoroutinesSeen += add.GoroutinesSeen
+	sum.GoroutinesUnwound += add.GoroutinesUnwound
+	sum.ThreadsSeen += add.ThreadsSeen
+	sum.ThreadsUnwound += add.ThreadsUnwound
+	sum.GoroutinesDead += add.GoroutinesDead
+	b.c.Coverage = Coverage{
+		GoroutinesSeen:    max(sum.GoroutinesSeen, b.covered.GoroutinesSeen),
+		GoroutinesUnwound: max(sum.GoroutinesUnwound, b.covered.GoroutinesUnwound),
+		ThreadsSeen:       max(sum.ThreadsSeen, b.covered.ThreadsSeen),
+		ThreadsUnwound:    max(sum.ThreadsUnwound, b.covered.ThreadsUnwound),
+		GoroutinesDead:    max(sum.GoroutinesDead, b.covered.GoroutinesDead),
+	}
 }
 
 // Frame interns a frame.
@@ -231,8 +252,12 @@ func (b *Builder) GrowChannels(n int) {
 // Hold adds an inference about a lock's holder.
 func (b *Builder) Hold(h Hold) { b.c.Holds = append(b.c.Holds, h) }
 
-// Transfer adds a read or write in progress.
-func (b *Builder) Transfer(t Transfer) { b.c.Transfers = append(b.c.Transfers, t) }
+// Transfer adds a read or write in progress. One of a goroutine that an earlier source has told about is left out.
+func (b *Builder) Transfer(t Transfer) {
+	if !b.transferring[t.Goroutine] {
+		b.c.Transfers = append(b.c.Transfers, t)
+	}
+}
 
 // Alarm adds a timer that is about to wake a goroutine; one that is due after AlarmHorizon is left out.
 func (b *Builder) Alarm(a Alarm) {
@@ -244,8 +269,13 @@ func (b *Builder) Alarm(a Alarm) {
 // Loop adds the loop in which a goroutine was found.
 func (b *Builder) Loop(l Loop) { b.c.Loops = append(b.c.Loops, l) }
 
-// Panic adds a panic in flight; call it for the newest first.
-func (b *Builder) Panic(p Panic) { b.c.Panics = append(b.c.Panics, p) }
+// Panic adds a panic in flight; call it for the newest first. Panics of a goroutine that an earlier source has told about are left
+// out.
+func (b *Builder) Panic(p Panic) {
+	if !b.panicked[p.Goroutine] {
+		b.c.Panics = append(b.c.Panics, p)
+	}
+}
 
 // Thread adds a thread; one that an earlier source gave is left as it is.
 func (b *Builder) Thread(t Thread) {

@@ -32,7 +32,7 @@ type Case struct {
 	syncs      syncTable
 	selects    []Wait // goroutines that wait for several objects, sorted by goroutine
 	groups     func() []Group
-	rows       func() map[int64]int
+	rows       func() *idIndex
 	byObject   func() objectIndex
 }
 
@@ -71,8 +71,7 @@ func (c *Case) Stack(id StackID) Stack {
 }
 
 func (c *Case) rowOf(id int64) (int, bool) {
-	row, ok := c.rows()[id]
-	return row, ok
+	return c.rows().row(&c.goroutines.id, id)
 }
 
 // Groups returns the goroutines by stack, state and wait reason: largest group first, then by stack.
@@ -308,13 +307,7 @@ func (c *Case) rowsOf(k RefKind) int {
 func (c *Case) freeze() {
 	c.groups = sync.OnceValue(c.makeGroups)
 	c.byObject = sync.OnceValue(c.makeObjectIndex)
-	c.rows = sync.OnceValue(func() map[int64]int {
-		rows := make(map[int64]int, c.goroutines.len())
-		for i := range c.goroutines.len() {
-			rows[c.goroutines.id.at(i)] = i
-		}
-		return rows
-	})
+	c.rows = sync.OnceValue(func() *idIndex { return newIDIndex(&c.goroutines.id, c.goroutines.len()) })
 	c.kinds = c.presentKinds()
 }
 

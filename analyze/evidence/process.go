@@ -54,6 +54,7 @@ type Death struct {
 	FaultPC    uint64
 	HasFault   bool   // FaultAddr and FaultPC are meaningful
 	Fatal      string // text of a runtime fatal error, without "fatal error: "
+	Detail     string // what the runtime printed before it, a line each: "runtime: goroutine stack exceeds 1000000000-byte limit"
 	Thread     int    // thread that died; 0 when unknown
 	Goroutine  int64  // goroutine that died; 0 when none or unknown
 	Throwing   bool   // the runtime was in throw or fatal

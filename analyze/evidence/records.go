@@ -53,6 +53,7 @@ func (d *Death) visit(f fields) {
 	f.hex("pc", &d.FaultPC)
 	f.flag("fault", &d.HasFault)
 	f.str("fatal", &d.Fatal)
+	f.str("detail", &d.Detail)
 	integer(f, "thread", &d.Thread)
 	f.num("goroutine", &d.Goroutine)
 	f.flag("throwing", &d.Throwing)

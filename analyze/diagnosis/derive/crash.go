@@ -3,6 +3,7 @@ package derive
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/gopostmortem/postmortem/analyze/diagnosis"
@@ -126,8 +127,10 @@ func (k *Crash) findGoroutine(c *evidence.Case) {
 	k.Goroutine = evidence.Goroutine{}
 }
 
-// throwers are the runtime's own ways to die (runtime/panic.go, Go 1.21 to 1.26). fatalthrow and fatalpanic follow them.
-var throwers = setOf("runtime.throw", "runtime.fatal", "runtime.fatalthrow")
+// throwers are the runtime's own ways to die, and the names under which other packages call them (go:linkname in
+// runtime/panic.go, Go 1.21 to 1.26).
+var throwers = setOf("runtime.throw", "runtime.fatal", "runtime.fatalthrow", "sync.throw", "sync.fatal",
+	"internal/sync.throw", "internal/sync.fatal", "internal/runtime/maps.fatal", "maps.fatal", "rand.fatal")
 
 // fatal is the text of the fatal error of which the process died; empty when it did not die of one. Where the text could not
 // be read, the frames of the thread or goroutine still tell that there was one.
@@ -191,13 +194,16 @@ func classOfFatal(text string) string {
 
 // panicking reports whether the process died of a panic. A panic in flight is not enough: a goroutine may have been running
 // its deferred functions when the process was killed for another reason. Nor is it enough that the runtime was printing a
-// crash: it does so for a SIGABRT from outside as well (sighandler in runtime/signal_unix.go calls startpanic_m). What tells
-// them apart is whether the goroutine still was in the panic itself; a core, which has threads, shows that frame always.
+// crash: it does so for a SIGABRT from outside as well (sighandler in runtime/signal_unix.go calls startpanic_m). Where the
+// reader does not say, what tells them apart is whether the goroutine still was in the panic itself; a core shows that frame.
 func (k *Crash) panicking(c *evidence.Case) bool {
-	if len(c.Threads) > 0 && len(k.Sites) > 0 && k.Sites[0].Raise < 0 {
+	if c.Death.Panicking {
+		return true
+	}
+	if fromCore(c) && len(k.Sites) > 0 && k.Sites[0].Raise < 0 {
 		return false
 	}
-	if c.Death.Panicking || k.Goroutine.Flags.Has(evidence.FlagDying) {
+	if k.Goroutine.Flags.Has(evidence.FlagDying) {
 		return true
 	}
 	if _, printing := Has(k.Stack, "runtime.fatalpanic"); printing {
@@ -205,6 +211,12 @@ func (k *Crash) panicking(c *evidence.Case) bool {
 	}
 	crashed := c.Death.Signal == 0 && k.Goroutine.Flags.Has(evidence.FlagCrashed)
 	return crashed && len(k.Chain) > 0 && !c.Panics[k.Chain[0]].Recovered
+}
+
+// fromCore reports whether the threads of the process were read: a core has them all, a printed dump at most the stack of one
+// without its number.
+func fromCore(c *evidence.Case) bool {
+	return slices.ContainsFunc(c.Threads, func(t evidence.Thread) bool { return t.TID != 0 })
 }
 
 // NilText is what the runtime says of a nil dereference (runtime/panic.go, memoryError).
@@ -310,7 +322,7 @@ func (k *Crash) aborted(c *evidence.Case) bool {
 	if k.Thread != nil {
 		return hasAbort(c.Stack(k.Thread.Stack))
 	}
-	if len(c.Threads) > 0 || c.Death.Code != sentByTgkill {
+	if fromCore(c) || c.Death.Code != sentByTgkill {
 		return false
 	}
 	_, inC := Has(k.Stack, "runtime.cgocall")

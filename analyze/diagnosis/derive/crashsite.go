@@ -65,6 +65,19 @@ func (f *Frames) notRuntime(s evidence.Stack, from int) (int, bool) {
 // glue are functions that the compiler and cgo make and nobody wrote.
 var glue = regexp.MustCompile(`\.(deferwrap|gowrap)[0-9]+$|\._(Cfunc|C2func)_`)
 
+// CFunction is the name of the C function that a stub of cgo calls; ok is false for any other function.
+func CFunction(stub string) (name string, ok bool) {
+	if !glue.MatchString(stub) {
+		return "", false
+	}
+	for _, begins := range []string{"._Cfunc_", "._C2func_"} {
+		if _, name, ok = strings.Cut(stub, begins); ok {
+			return name, true
+		}
+	}
+	return "", false
+}
+
 // writtenFrom is UserFrameFrom without glue.
 func (f *Frames) writtenFrom(s evidence.Stack, from int) (int, bool) {
 	first, ok := f.UserFrameFrom(s, from)
@@ -83,8 +96,7 @@ func (k *Crash) atThrow(f *Frames) {
 	for i, frame := range k.Stack.All() {
 		if throwers[frame.Function] {
 			at = i
-		}
-		if f.Owner(k.Stack.FrameID(i)) != OwnerRuntime {
+		} else if f.Owner(k.Stack.FrameID(i)) != OwnerRuntime {
 			break
 		}
 	}
@@ -189,9 +201,11 @@ func (k *Crash) Locations(c *evidence.Case, f *Frames, site CrashSite) []diagnos
 	case site.User < 0 || site.User == site.Exact:
 		add(diagnosis.RoleCrash, site.Exact)
 	default:
-		add(diagnosis.RoleCaller, site.User)
-		add(diagnosis.RoleCrash, site.Exact)
 		last = site.User
+		add(diagnosis.RoleCaller, last)
+		if !glue.MatchString(k.Stack.At(site.Exact).Function) {
+			add(diagnosis.RoleCrash, site.Exact)
+		}
 	}
 	if caller, ok := f.writtenFrom(k.Stack, last+1); ok {
 		add(diagnosis.RoleCaller, caller)

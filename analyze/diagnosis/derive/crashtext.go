@@ -24,9 +24,9 @@ func Quote(text string) string {
 		cut = true
 	}
 	if cut {
-		line += " ..."
+		return line + " …"
 	}
-	return strings.TrimSuffix(line, ".")
+	return strings.TrimRight(line, ". ")
 }
 
 // Told lists what supports a crash by a panic: what the runtime said, the other panics of the chain, and who called it.
@@ -87,10 +87,15 @@ func (k *Crash) WithLater(list []diagnosis.Location) []diagnosis.Location {
 	return append(out, list[1:]...)
 }
 
-// Place says where a site is, for a claim: the user's line, and the library function it had called.
+// Place says where a site is, for a claim: the user's line, the library function where it happened, and the one that the
+// user's line had called when that is another.
 func (k *Crash) Place(site CrashSite) string {
 	if site.User < 0 || site.User == site.Exact {
 		return "in " + Where(k.Line(site))
 	}
-	return fmt.Sprintf("in %s, called by %s", Short(k.Stack.At(site.Exact).Function), Where(k.Line(site)))
+	exact, called := k.Stack.At(site.Exact).Function, k.Stack.At(site.User-1).Function
+	if exact != called {
+		return fmt.Sprintf("in %s below %s, called by %s", Short(exact), Short(called), Where(k.Line(site)))
+	}
+	return fmt.Sprintf("in %s, called by %s", Short(exact), Where(k.Line(site)))
 }

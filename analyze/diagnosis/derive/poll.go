@@ -63,6 +63,7 @@ var pollCalls = []pollCall{
 type Poll struct {
 	Shape  PollShape
 	Frame  int    // index of the user frame whose loop it is
+	Woken  bool   // it was just woken from the sleep and waits for a processor
 	Callee string // the library function it was caught in; empty when the loop's own code tells
 	Loop   *evidence.Loop
 	Alarm  *evidence.Alarm
@@ -113,6 +114,9 @@ func (p *Polls) Active(g evidence.Goroutine) Poll {
 		return Poll{}
 	}
 	if p.f.Doing(g).Activity == ActivityReady {
+		if end > 0 && s.At(end-1).Function == "time.Sleep" {
+			return Poll{Shape: PollSleep, Frame: end, Callee: "time.Sleep", Woken: true}
+		}
 		return Poll{}
 	}
 	for i := end - 1; i >= 0; i-- {

@@ -30,7 +30,7 @@ var OfRates = &diagnosis.Derivation[Rates]{
 }
 
 // shortestRun is the time under which an average says nothing: start-up has bursts of its own.
-const shortestRun = 0.2 // seconds
+const shortestRun = 0.1 // seconds
 
 func ratesOf(c *evidence.Case) Rates {
 	s := c.Scheduler

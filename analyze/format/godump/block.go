@@ -27,6 +27,7 @@ type block struct {
 	away     bool   // "goroutine running on other thread; stack unavailable"
 	roles    roleReader
 	cut      bool // the text ended in the middle of it
+	nameless bool // the number in its header could not be read
 }
 
 // fault is a place in the text that could not be read.
@@ -115,6 +116,7 @@ func (r *reader) begin(ev event, line []byte) {
 		}
 		b.header = h
 		b.system = h.id == 0
+		b.nameless = !ok
 	}
 	r.next, r.waiting = b, true
 }
@@ -183,6 +185,9 @@ func (r *reader) body(line []byte) {
 func (r *reader) function(line []byte) {
 	name, args, ok := splitFunction(line)
 	if !ok {
+		if startsFunction(line) {
+			r.close()
+		}
 		r.odd++
 		r.oddLine = r.walk.lines.number
 		r.oddText = append(r.oddText[:0], line...)

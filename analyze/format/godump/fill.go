@@ -23,13 +23,15 @@ type filler struct {
 	locks   map[uint64]lockCount
 	moves   int // transfers recorded
 
-	death   *death // the announcement of the dump; nil when there was none
-	expect  *death // one whose goroutine has not come yet
-	culprit int64  // the goroutine the first announcement is about; 0 when none
-	panics  []evidence.Panic
-	stack   *evidence.Thread // "runtime stack:" that waits for the goroutine of its thread
-	live    bool
-	process process
+	death    *death // the announcement of the dump; nil when there was none
+	expect   *death // one whose goroutine has not come yet
+	onThread bool   // the stack of thread trapM came before it
+	trapM    int64
+	culprit  int64 // the goroutine the first announcement is about; 0 when none
+	panics   []evidence.Panic
+	stack    *evidence.Thread // "runtime stack:" that waits for the goroutine of its thread
+	live     bool
+	process  process
 
 	seen, unwound, threads int
 	cut                    *block
@@ -107,6 +109,7 @@ func (f *filler) block(b *block) {
 		f.cut = &block{header: b.header, line: b.line}
 	}
 	switch {
+	case b.nameless:
 	case b.system:
 		f.system(b)
 	case b.away && len(f.away) < maxAway && !f.printed.has(b.id):
@@ -123,15 +126,20 @@ func (f *filler) announce(p *preamble) {
 	if f.death == nil {
 		f.death = &d
 	}
-	f.expect = &d
+	f.expect, f.onThread = &d, false
 }
 
 // blame says which goroutine an announcement is about: the first that is printed behind it, unless the signal was sent from
-// outside, or the goroutine is none that was running: of a deadlock, the runtime prints the waiting ones.
+// outside, or the goroutine is none that was running: of a deadlock, the runtime prints the waiting ones. When the signal
+// hit a thread outside goroutines, that stack comes first, and then the goroutine of the same thread if it has one.
 func (f *filler) blame(b *block) (flags evidence.Flags) {
 	d := f.expect
 	f.expect = nil
-	if d.trap {
+	if f.onThread && (b.m < 0 || b.m != f.trapM) {
+		f.keepPanics(d, 0)
+		return 0
+	}
+	if d.trap && !f.onThread {
 		flags |= evidence.FlagSignal
 	}
 	running := b.status.state == evidence.StateRunning || b.status.state == evidence.StateSyscall && b.detailed
@@ -170,6 +178,9 @@ func (f *filler) system(b *block) {
 	if b.id == 0 && b.status.text == "" {
 		f.stack = &t // the goroutine of the same thread follows
 		return
+	}
+	if f.expect != nil {
+		f.onThread, f.trapM = true, b.m
 	}
 	f.to.Thread(t)
 }

@@ -77,6 +77,9 @@ func (f *filler) gaps() {
 		f.to.Gapf("other goroutine dumps in the file", "%d of %d dumps with %d goroutines were left out (%s); the one at line %d was read",
 			left, f.found.count, f.found.goroutines-f.found.best.goroutines, f.otherLines(), f.found.best.line)
 	}
+	if f.seen == 0 {
+		f.to.Gap("goroutines", "the runtime printed none")
+	}
 	f.cutGap()
 	if f.death != nil && f.death.Panicking && f.seen == 1 {
 		f.to.Gap("all goroutines but the one that panicked",

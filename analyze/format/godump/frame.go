@@ -159,6 +159,12 @@ func splitFunction(line []byte) (name, args []byte, ok bool) {
 	return name, args, true
 }
 
+// startsFunction recognises a function line whose end is damaged.
+func startsFunction(line []byte) bool {
+	open := bytes.IndexByte(line, '(')
+	return open > 0 && bytes.IndexByte(line[:open], '.') > 0 && bytes.IndexByte(line[:open], ' ') < 0
+}
+
 // arguments reads the numbers of an argument list in order, the braces of aggregates left out. A value that may be stale
 // (marked "?"), was too far away ("_") or was cut off ("...") has no ok.
 func arguments(args []byte, to []argument) []argument {

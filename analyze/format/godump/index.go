@@ -91,12 +91,27 @@ func (x *indexer) event(ev event, line []byte) {
 	}
 }
 
-// header begins a block, and a dump when the block cannot belong to the one before: a goroutine that was printed already, or
-// an announcement behind lines of somebody else.
+// maxInterleaved is how many lines of others may stand between two goroutines of a dying process. The runtime stops the
+// world before it prints, so what its own program still writes is little; but others may write to the same log.
+const maxInterleaved = 10
+
+// begins reports whether a block belongs to another dump than the one before: a goroutine that was printed already, or
+// lines of somebody else in between. A dump that announces no death was written in one piece.
+func (x *indexer) begins(pre *preamble) bool {
+	switch {
+	case !x.open, x.id != 0 && x.seen.has(x.id) && !x.walk.threads:
+		return true
+	case pre != nil:
+		return pre.foreign > 0
+	case x.cur.dies:
+		return x.walk.before > maxInterleaved
+	}
+	return x.walk.before > 0
+}
+
 func (x *indexer) header() {
 	lines, pre := x.walk.lines, x.walk.takePreamble()
-	again := x.id != 0 && x.seen.has(x.id) && !x.walk.threads
-	if !x.open || again || pre != nil && pre.foreign > 0 {
+	if x.begins(pre) {
 		begin := dump{start: lines.start, line: lines.number}
 		if pre != nil {
 			begin.start, begin.line = pre.start, pre.line

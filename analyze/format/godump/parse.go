@@ -49,6 +49,9 @@ func Parse(r io.Reader, visit func(*Block) error) error {
 	in := newReader(r, func(fault) {})
 	in.keepArgs = true
 	for b := in.read(); b != nil; b = in.read() {
+		if b.nameless {
+			continue
+		}
 		if err := visit(b.export()); err != nil {
 			return err
 		}

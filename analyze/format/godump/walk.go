@@ -22,6 +22,7 @@ type walker struct {
 	inBlock bool
 	odd     int  // lines in a row, in a block, that are no part of a stack
 	foreign int  // lines since the last block that belong to no dump
+	before  int  // the same, before the block that began last
 	threads bool // behind a line "-----": the other threads print what they ran (runtime/signal_unix.go, sighandler)
 	last    lineMark
 	partial bool      // the text ends in the middle of a header
@@ -56,7 +57,7 @@ func (w *walker) next() (ev event, line []byte, ok bool) {
 
 func (w *walker) begin(ev event) event {
 	w.inBlock = true
-	w.foreign, w.odd = 0, 0
+	w.before, w.foreign, w.odd = w.foreign, 0, 0
 	return ev
 }
 

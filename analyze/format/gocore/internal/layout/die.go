@@ -246,11 +246,7 @@ func parseUnitHeader(head []byte, start uint64, order binary.ByteOrder) (*unit, 
 }
 
 // name reads the name of the unit, which its first entry holds.
-func (u *unit) name(section []byte) (string, error) {
-	var err error
-	if u.abbrevs, err = parseAbbrevs(section, u.abbrev); err != nil {
-		return "", err
-	}
+func (u *unit) name() (string, error) {
 	d, err := u.entryAt(u.start + uint64(u.first))
 	if err != nil || d.tag != tagUnit {
 		return "", err

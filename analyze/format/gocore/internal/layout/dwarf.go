@@ -66,6 +66,7 @@ type unitReader struct {
 	in      *bufio.Reader // .debug_info
 	start   uint64        // where in is, in .debug_info
 	abbrevs []byte        // .debug_abbrev
+	shared  *unit         // the last unit whose declarations were read: those of Go all use the same
 	strings []byte        // .debug_str, when there is one
 }
 
@@ -129,13 +130,27 @@ func (r *unitReader) next(name string) (*unit, error) {
 		u.strings = r.strings
 		r.start += u.length
 		// A unit whose head cannot be read is of another compiler, or damaged: not the one that is wanted.
-		if got, err := u.name(r.abbrevs); err == nil && got == name {
-			return u, u.load(r.in)
+		if err := r.declare(u); err == nil {
+			if got, err := u.name(); err == nil && got == name {
+				return u, u.load(r.in)
+			}
 		}
 		if _, err := io.CopyN(io.Discard, r.in, int64(u.length)); err != nil {
 			return nil, fmt.Errorf("read .debug_info at %#x: %w", u.start, err)
 		}
 	}
+}
+
+// declare gives a unit its declarations.
+func (r *unitReader) declare(u *unit) (err error) {
+	if r.shared != nil && r.shared.abbrev == u.abbrev {
+		u.abbrevs = r.shared.abbrevs
+		return nil
+	}
+	if u.abbrevs, err = parseAbbrevs(r.abbrevs, u.abbrev); err == nil {
+		r.shared = u
+	}
+	return err
 }
 
 // load reads the bytes of the unit, at the head of in.

@@ -1,0 +1,123 @@
+// Package input opens the files that readers read: it refuses what cannot be one, unpacks what is compressed, and reads the
+// first bytes.
+//
+// It is a room of its own, and not part of the facade, because unpacking is internal to the readers' wing and the facade
+// stands outside of it; see docs/adr/0001-input-room.md.
+package input
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"github.com/gopostmortem/postmortem/analyze/format"
+	"github.com/gopostmortem/postmortem/analyze/format/internal/unpack"
+)
+
+// File is an open input. Close it when its reader is done.
+type File struct {
+	format.Input
+	PackedSize int64  // of the file as the user gave it, in bytes
+	Packing    string // "gzip", "zstd", "lz4" or "xz"; empty when it was not compressed
+	Missing    *Gap   // what could not be unpacked; nil when nothing is missing
+
+	unpacked *unpack.File
+}
+
+// Gap is the part of a packed file that could not be unpacked, and why.
+type Gap struct{ What, Why string }
+
+// Close closes the file and removes what was unpacked.
+func (f *File) Close() error { return f.unpacked.Close() }
+
+// Open opens the file at path. It is unpacked when its first bytes say that it is compressed: into a temporary file that has no
+// name, of at most opt.MaxMemory bytes when that is set. Errors are of type *format.Error, but for a cancelled context.
+func Open(ctx context.Context, path string, opt format.Options) (*File, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, &format.Error{Path: path, Offset: -1, Doing: "opening it", Err: bare(err), Help: "check the path; `postmortem --help` lists the commands"}
+	}
+	if err := checkKind(path, info); err != nil {
+		return nil, err
+	}
+	limits := unpack.Limits{MaxBytes: opt.MaxMemory, Progress: func(done, total int64) { opt.Report("unpacking", done, total) }}
+	u, err := unpack.Open(ctx, path, limits)
+	if err != nil {
+		return nil, openError(path, err)
+	}
+	f := &File{Input: format.Input{Path: path, File: u.File, Size: u.Size, Options: opt}, PackedSize: u.Packed,
+		Packing: string(u.Kind), unpacked: u}
+	if u.Gap != nil {
+		f.Missing = &Gap{u.Gap.What, u.Gap.Why}
+	}
+	if err := f.readHead(); err != nil {
+		f.Close() //nolint:errcheck // the first error is the one to tell
+		return nil, err
+	}
+	return f, nil
+}
+
+// openError gives an error of unpack the form of all errors of readers. A cancelled context stays what it is.
+func openError(path string, err error) error {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	var u *unpack.Error
+	if !errors.As(err, &u) {
+		return &format.Error{Path: path, Offset: -1, Doing: "opening it", Err: err}
+	}
+	return &format.Error{Path: path, Offset: u.Offset, Doing: u.Doing, Err: bare(u.Err), Help: helpFor(u.Err)}
+}
+
+// helpFor says what to do about damage; limits and permissions say it themselves.
+func helpFor(err error) string {
+	var large *unpack.TooLargeError
+	switch {
+	case errors.As(err, &large), errors.Is(err, unpack.ErrWindow):
+		return ""
+	case errors.Is(err, fs.ErrPermission):
+		return "make it readable for you, or use sudo"
+	}
+	return "copy it again, and test it with the tool that packed it"
+}
+
+// bare drops the path from an error whose message names it already.
+func bare(err error) error {
+	var p *os.PathError
+	if errors.As(err, &p) {
+		return p.Err
+	}
+	return err
+}
+
+// checkKind refuses what has no content to look at.
+func checkKind(path string, info os.FileInfo) error {
+	refuse := func(err error, help string) error {
+		return &format.Error{Path: path, Offset: -1, Doing: "opening it", Err: err, Help: help}
+	}
+	switch mode := info.Mode(); {
+	case mode.IsDir():
+		return refuse(errors.New("it is a folder"), "name the core or log inside it")
+	case !mode.IsRegular():
+		return refuse(fmt.Errorf("not a regular file (%v)", mode.Type()), "copy its content to a file first")
+	case info.Size() == 0:
+		return refuse(errors.New("the file is empty"), "an empty core means that the limit (ulimit -c) or the disk was full when it was written")
+	}
+	return nil
+}
+
+func (f *File) readHead() error {
+	head := make([]byte, min(f.Size, format.HeadSize))
+	n, err := f.File.ReadAt(head, 0)
+	if err != nil && err != io.EOF {
+		return &format.Error{Path: f.Path, Offset: -1, Doing: "reading its first bytes", Err: bare(err)}
+	}
+	if n == 0 {
+		return &format.Error{Path: f.Path, Offset: -1, Doing: "reading its first bytes", Err: errors.New("nothing is packed in it")}
+	}
+	f.Head = head[:n]
+	return nil
+}

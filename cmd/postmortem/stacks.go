@@ -1,0 +1,139 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gopostmortem/postmortem/analyze/diagnosis"
+	"github.com/gopostmortem/postmortem/analyze/evidence"
+	"github.com/gopostmortem/postmortem/analyze/report"
+	"github.com/gopostmortem/postmortem/analyze/report/jsonreport"
+	"github.com/gopostmortem/postmortem/analyze/report/text"
+)
+
+// defaultStacks is how many groups are shown without --all: what a person reads.
+const defaultStacks = 30
+
+// listing is one run of the command stacks.
+type listing struct {
+	read readFlags
+	out  outputFlags
+	ref  string
+	all  bool
+}
+
+func (a *app) stacksCommand() *cobra.Command {
+	run := &listing{}
+	cmd := &cobra.Command{
+		Use:   "stacks FILE...",
+		Short: "List the distinct stacks with counts and states",
+		Long: `List the goroutines of a core or dump by stack, state and wait reason: the largest group first.
+
+With --ref, show one row instead: what it is, and its stack. Reports cite rows this way: goroutine:42, thread:17, sync:0xc000012345,
+stack:7, p:0, panic:0, heap, scheduler, death, process. No rules are run.`,
+		Example: `  postmortem stacks core.1234
+  postmortem stacks core.1234 --all
+  postmortem stacks core.1234 --ref goroutine:42
+  postmortem stacks crash.log -f json`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return a.stacks(cmd, run, args) },
+	}
+	set := cmd.Flags()
+	set.StringVarP(&run.out.format, "format", "f", "text", "format of what goes to stdout: text or json")
+	set.StringVar(&run.ref, "ref", "", "show this row only, such as goroutine:42")
+	set.BoolVar(&run.all, "all", false, fmt.Sprintf("list every group, and not only the %d largest", defaultStacks))
+	run.out.addLooks(set)
+	run.read.add(set)
+	return cmd
+}
+
+func (a *app) stacks(cmd *cobra.Command, run *listing, files []string) error {
+	if run.out.format != "text" && run.out.format != "json" {
+		return fmt.Errorf("format %q: stacks are written as text or json", run.out.format)
+	}
+	looks, err := run.out.looks(a)
+	if err != nil {
+		return err
+	}
+	var refs []evidence.Ref
+	if run.ref != "" {
+		ref, err := evidence.ParseRef(run.ref)
+		if err != nil {
+			return err
+		}
+		refs = append(refs, ref)
+	}
+	c, err := a.open(cmd.Context(), &run.read, files, nil)
+	if err != nil {
+		return err
+	}
+	doc, err := stacksDocument(c, refs, run.all)
+	if err != nil {
+		return err
+	}
+	if run.out.format == "json" {
+		return jsonreport.Write(a.stdout, doc, jsonreport.Options{})
+	}
+	return writeStacks(a.stdout, doc, looks)
+}
+
+// stacksDocument is a report with the stacks alone. A row that is asked for is cited by a finding that exists only to let the
+// report describe it, and is taken out again.
+func stacksDocument(c *evidence.Case, refs []evidence.Ref, all bool) (*report.Document, error) {
+	meta := report.Meta{Tool: "postmortem", Version: version, Groups: defaultStacks}
+	if all {
+		meta.Groups = -1
+	}
+	result := &diagnosis.Result{Case: c}
+	for _, r := range refs {
+		if !c.Resolve(r) {
+			return nil, inputError(fmt.Errorf("%s is not in this evidence; `postmortem stacks` lists what is", r))
+		}
+		result.Findings = append(result.Findings, diagnosis.Finding{Claim: "asked for", Fix: "none",
+			Confidence: diagnosis.Possible, Severity: diagnosis.Info, Because: []diagnosis.Reason{{Text: "asked for", Refs: refs}}})
+	}
+	full := report.Build(result, meta)
+	doc := &report.Document{Schema: full.Schema, Tool: full.Tool, Inputs: full.Inputs, Coverage: full.Coverage, Gaps: full.Gaps,
+		Process: full.Process, Stacks: full.Stacks, Omitted: full.Omitted}
+	if len(refs) > 0 {
+		only(doc, full, refs)
+	}
+	return doc, nil
+}
+
+// only leaves the rows that were asked for and their stacks.
+func only(doc, full *report.Document, refs []evidence.Ref) {
+	doc.Omitted, doc.Stacks = nil, nil
+	for _, row := range full.Rows {
+		if !slices.ContainsFunc(refs, func(r evidence.Ref) bool { return r.String() == row.Ref }) {
+			continue
+		}
+		doc.Rows = append(doc.Rows, row)
+		at := slices.IndexFunc(full.Stacks, func(g report.Group) bool { return g.Sample == row.Ref })
+		if at < 0 { // a stack that several groups share
+			at = slices.IndexFunc(full.Stacks, func(g report.Group) bool { return row.Stack != 0 && g.ID == row.Stack })
+		}
+		if at >= 0 {
+			doc.Stacks = append(doc.Stacks, full.Stacks[at])
+		}
+	}
+}
+
+func writeStacks(w io.Writer, doc *report.Document, looks text.Options) error {
+	for _, row := range doc.Rows {
+		if _, err := fmt.Fprintf(w, "%s: %s\n", row.Ref, report.Visible(row.Text)); err != nil {
+			return err
+		}
+	}
+	if len(doc.Rows) > 0 && len(doc.Stacks) == 0 {
+		return nil // a lock or the heap has no stack
+	}
+	if len(doc.Stacks) == 0 {
+		return inputError(errors.New("no goroutine could be read; the gaps in `postmortem analyze` say why"))
+	}
+	return text.WriteStacks(w, doc, looks)
+}

@@ -1,0 +1,119 @@
+// Package gcpressure recognises a collector that runs without pause because live memory is at its limit.
+//
+// GOMEMLIMIT (or a tiny GOGC) makes the runtime start the next collection as soon as the last one is over, when what is alive
+// leaves no room below it. Goroutines that allocate must help first (mark assists), so requests slow down by factors while
+// the program does nothing but count the same objects again. It looks like a hang with busy processors.
+package gcpressure
+
+import (
+	"fmt"
+
+	"github.com/gopostmortem/postmortem/analyze/diagnosis"
+	"github.com/gopostmortem/postmortem/analyze/diagnosis/derive"
+	"github.com/gopostmortem/postmortem/analyze/evidence"
+)
+
+// Rule is gc-pressure.
+var Rule = &diagnosis.Rule{
+	Name:  "gc-pressure",
+	Class: "gc-pressure",
+	Doc: &diagnosis.Doc{
+		Title: "The garbage collector runs without pause because live memory is at its limit",
+		Sees: "Memory in use near GOMEMLIMIT, a goal hardly above what survived the last collection, many collections a second, a " +
+			"collection in progress, goroutines that assist it, and the share of processor time it has taken. One sign alone is not " +
+			"enough.",
+		Hurts: "The collector takes up to half of the processors (the runtime caps it there), allocating goroutines work for it before " +
+			"they work for themselves, and nothing is gained.",
+		Confirm: "GODEBUG=gctrace=1 prints every collection with its goal and its share; a heap profile (/debug/pprof/heap) shows what is " +
+			"kept alive.",
+		Fix: "Find what is kept (a heap profile), bound it, or raise GOMEMLIMIT; set GOGC no lower than memory demands. Where requests " +
+			"allocate much, reuse buffers (sync.Pool). The limit is a soft one: it should leave room above the live heap.",
+		Not: "A program that allocates much and collects a few times a second, a collection that happens to run, a live heap near a goal " +
+			"that is twice what survived: that is how the pacer works. A forced runtime.GC now and then.",
+		Before: "debug.SetMemoryLimit(1 << 30) // while sessions keep 1 GiB alive",
+		After:  "debug.SetMemoryLimit(2 << 30)\nsessions.Limit(100_000) // and evict",
+		Since:  "0.1.0",
+	},
+	Needs: []evidence.Kinds{evidence.KindGoroutines | evidence.KindHeap},
+	Limits: []diagnosis.Limit{
+		{Name: "near-limit", Doc: "share of GOMEMLIMIT that must be in use", Default: 0.9,
+			Origin: "the pacer holds memory a few per cent below the limit when it is bound by it (runtime/mgcpacer.go, memoryLimitHeapGoal)"},
+		{Name: "headroom", Doc: "goal divided by what survived the last collection, up to which there is no room", Default: 1.15,
+			Origin: "GOGC=100 gives 2; under 1.15 a collection frees less than a seventh of the heap"},
+		{Name: "cycles-per-second", Doc: "collections per second from which they follow one another", Default: 10,
+			Origin: "services under load collect 0.1 to 5 times a second; a heap at its limit 20 and more"},
+		{Name: "processor-share", Doc: "share of processor time taken by the collector since the start", Default: 0.2,
+			Origin: "background marking aims at a quarter while a collection runs (runtime/mgcpacer.go, gcBackgroundUtilization)"},
+		{Name: "min-assists", Doc: "goroutines that help or wait for the collector", Default: 3,
+			Origin: "one may be caught assisting in any program that allocates"},
+	},
+	Uses: []diagnosis.Dependency{derive.OfFrames},
+	Run:  run,
+}
+
+func run(p *diagnosis.Pass) error {
+	frames, err := diagnosis.Of(p, derive.OfFrames)
+	if err != nil {
+		return err
+	}
+	g := &pressure{p: p, c: p.Case, h: p.Case.Heap, f: frames}
+	g.survey()
+	g.weigh()
+	if !g.tight || !g.busy {
+		p.Silent("%s", g.silence())
+		return nil
+	}
+	p.Report(g.finding())
+	return nil
+}
+
+// pressure is one run of the rule.
+type pressure struct {
+	p *diagnosis.Pass
+	c *evidence.Case
+	h *evidence.Heap
+	f *derive.Frames
+
+	assisting []evidence.Group // goroutines that help the collector or wait for it
+	assists   int
+	allocs    []evidence.Group // goroutines caught allocating
+	forces    []evidence.Group // goroutines in runtime.GC or debug.FreeOSMemory
+
+	tight bool // no room between what is alive and the limit or goal
+	busy  bool // the collector runs all the time
+	firm  bool // as its own account of processor time says
+	signs []diagnosis.Reason
+}
+
+// assistReasons are the wait reasons of goroutines that help (runtime/runtime2.go, Go 1.21 to 1.26).
+var assistReasons = map[string]bool{"GC assist wait": true, "GC assist marking": true}
+
+func (g *pressure) survey() {
+	for _, group := range g.c.Groups() {
+		if group.AnyFlag.Has(evidence.FlagSystem) {
+			continue
+		}
+		s := g.c.Stack(group.Stack)
+		if _, ok := g.f.UserFrame(s); !ok {
+			continue
+		}
+		_, assist := derive.Has(s, "runtime.gcAssistAlloc", "runtime.gcAssistAlloc1", "runtime.gcParkAssist")
+		_, force := derive.Has(s, "runtime.GC", "runtime/debug.FreeOSMemory")
+		_, alloc := derive.Has(s, "runtime.mallocgc", "runtime.growslice", "runtime.newobject", "runtime.makeslice")
+		switch {
+		case force:
+			g.forces = append(g.forces, group)
+		case assist || assistReasons[group.Reason]:
+			g.assisting = append(g.assisting, group)
+			g.assists += group.Count
+		case alloc:
+			g.allocs = append(g.allocs, group)
+		}
+	}
+}
+
+var heapRef = []evidence.Ref{{Kind: evidence.RefHeap}}
+
+func (g *pressure) sign(refs []evidence.Ref, format string, args ...any) {
+	g.signs = append(g.signs, diagnosis.Reason{Text: fmt.Sprintf(format, args...), Refs: refs})
+}

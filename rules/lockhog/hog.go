@@ -1,0 +1,242 @@
+package lockhog
+
+import (
+	"fmt"
+
+	"github.com/gopostmortem/postmortem/analyze/diagnosis"
+	"github.com/gopostmortem/postmortem/analyze/diagnosis/derive"
+	"github.com/gopostmortem/postmortem/analyze/evidence"
+)
+
+// sampleVictims is how many waiters a finding names; how many there are stands beside them.
+const sampleVictims = 100
+
+// hog is one run of the rule.
+type hog struct {
+	p        *diagnosis.Pass
+	c        *evidence.Case
+	f        *derive.Frames
+	locks    *derive.Locks
+	rates    derive.Rates
+	users    int
+	blamed   map[evidence.Ref]int // root holder -> index in findings
+	findings []diagnosis.Finding
+}
+
+func (h *hog) all() {
+	h.p.Silent("no lock has %g waiters", h.p.Limit("min-waiters"))
+	for i := range h.locks.List {
+		lock := &h.locks.List[i]
+		if float64(lock.Total) < h.p.Limit("min-waiters") {
+			break // the list is sorted
+		}
+		h.judge(lock)
+	}
+	for _, f := range h.findings {
+		h.p.Report(f)
+	}
+}
+
+// judge reports a lock, or adds it to the finding that already blames the same holder.
+func (h *hog) judge(lock *derive.Lock) {
+	q := h.locks.Judge(lock, h.rates)
+	switch q.Verdict {
+	case derive.QueueDeadlock:
+		h.p.Silent("%d goroutines wait for %s, and its holders wait for each other: that is a deadlock, not a hog", lock.Total, lock.Name)
+	case derive.QueueShort:
+		h.p.Silent("%d goroutines wait for %s, but nobody keeps it for long", lock.Total, lock.Name)
+	case derive.QueueUnknown:
+		if !h.orphan(lock, q) {
+			h.p.Silent("%d goroutines wait for %s, whose holder is not known, while others run: see lock-hot", lock.Total, lock.Name)
+			return
+		}
+		h.findings = append(h.findings, h.unknown(lock))
+	default:
+		h.known(lock, q)
+	}
+}
+
+func (h *hog) known(lock *derive.Lock, q derive.Queue) {
+	root := q.Root.Holder.G.Ref()
+	if at, ok := h.blamed[root]; ok {
+		h.findings[at].Because = append(h.findings[at].Because, h.queued(lock))
+		h.findings[at].Affected = h.findings[at].VictimCount() + lock.Total
+		return
+	}
+	h.blamed[root] = len(h.findings)
+	h.findings = append(h.findings, h.finding(lock, q))
+}
+
+// orphan reports whether a lock without a known holder is worth a finding: it is locked, or its state is not known, and
+// nothing in the program moves that could let it go in a moment.
+func (h *hog) orphan(lock *derive.Lock, q derive.Queue) bool {
+	return !q.Moves && (!lock.Known || lock.Sync.Locked || lock.Sync.Readers > 0)
+}
+
+func (h *hog) finding(lock *derive.Lock, q derive.Queue) diagnosis.Finding {
+	holder := q.Root.Holder
+	f := diagnosis.Finding{
+		Subject:    holder.G.Ref(),
+		Victims:    h.locks.Victims(lock, sampleVictims),
+		Affected:   lock.Total,
+		Locations:  h.locations(lock, q),
+		Confidence: confidence(q),
+		Severity:   h.severity(lock, q),
+		Next:       []string{"take a second core or goroutine dump some seconds later and see whether goroutine " + fmt.Sprint(holder.G.ID) + " is still there"},
+	}
+	f.Claim = h.claim(lock, q)
+	f.Because = append([]diagnosis.Reason{h.queued(lock), h.held(q.Root, q), h.does(q.Root)}, h.links(q)...)
+	for _, why := range q.Why {
+		f.Because = append(f.Because, diagnosis.Reason(why))
+	}
+	f.Against = h.against(lock, q)
+	if f.Confidence < diagnosis.Proved {
+		f.Settle = "who holds the lock, and for how long, stands in an execution trace or a mutex profile; a second core shows whether it is the same goroutine"
+	}
+	return f
+}
+
+func (h *hog) claim(lock *derive.Lock, q derive.Queue) string {
+	holder := q.Root.Holder
+	article := "goroutine"
+	if q.Guessed || holder.Grade == evidence.HoldAmbiguous {
+		article = "probably goroutine"
+	}
+	text := fmt.Sprintf("%d goroutines wait for %s, which %s %d keeps while it %s", lock.Total, lock.Name, article, holder.G.ID, holder.Doing)
+	if n := len(q.Chain); n > 1 {
+		text = fmt.Sprintf("%d goroutines wait for %s behind a chain of %d locks, at whose end %s %d %s with %s held", lock.Total, lock.Name,
+			n, article, holder.G.ID, holder.Doing, q.Root.Name)
+	}
+	if at, ok := h.line(holder); ok {
+		text += fmt.Sprintf(" (%s)", at.Function)
+	}
+	return text
+}
+
+// queued is the evidence of the queue.
+func (h *hog) queued(lock *derive.Lock) diagnosis.Reason {
+	refs := h.locks.Victims(lock, 3)
+	text := fmt.Sprintf("%d goroutines wait for %s", lock.Total, lock.Name)
+	if lock.Known {
+		refs = append(refs, lock.Sync.Ref())
+		text += stateOf(lock.Sync)
+	}
+	if lock.Oldest > 0 {
+		text += fmt.Sprintf("; the longest for at least %d s", lock.Oldest)
+	}
+	return diagnosis.Reason{Text: text, Refs: refs}
+}
+
+func stateOf(s evidence.Sync) string {
+	switch {
+	case s.Kind == evidence.SyncRWMutex && s.Locked:
+		return "; a writer holds it"
+	case s.Kind == evidence.SyncRWMutex && s.Pending:
+		return fmt.Sprintf("; %d readers are inside and a writer is pending, so new readers wait as well", s.Readers)
+	case s.Kind == evidence.SyncRWMutex:
+		return fmt.Sprintf("; %d readers are inside", s.Readers)
+	case s.Starving:
+		return "; it is locked and starving: a waiter has stood behind it for over a millisecond"
+	}
+	return "; it is locked"
+}
+
+// held is the evidence of who holds it.
+func (h *hog) held(link derive.Link, q derive.Queue) diagnosis.Reason {
+	refs := []evidence.Ref{link.Holder.G.Ref()}
+	if link.Holder.Ref.Kind == evidence.RefHold {
+		refs = append(refs, link.Holder.Ref)
+	}
+	text := fmt.Sprintf("goroutine %d holds %s: %s", link.Holder.G.ID, link.Name, grade(link.Holder, q))
+	if link.Holder.Why != "" {
+		text += " (" + link.Holder.Why + ")"
+	}
+	return diagnosis.Reason{Text: text, Refs: refs}
+}
+
+func grade(holder derive.Holder, q derive.Queue) string {
+	switch {
+	case q.Guessed && q.Rivals == 0:
+		return "guessed from the stacks, it is the only goroutine where one stands with the lock taken"
+	case q.Guessed:
+		return fmt.Sprintf("guessed from the stacks, one of %d goroutines that stand where one stands with the lock taken", q.Rivals+1)
+	case holder.Grade == evidence.HoldPendingUnlock:
+		return "a deferred Unlock of it is pending on its stack"
+	case holder.Grade == evidence.HoldUnique:
+		return "it is the only goroutine that can have taken it"
+	case holder.Grade == evidence.HoldAmbiguous:
+		return fmt.Sprintf("one of %d candidates", q.Rivals+1)
+	}
+	return "how that was inferred is not recorded"
+}
+
+func (h *hog) does(link derive.Link) diagnosis.Reason {
+	text := fmt.Sprintf("goroutine %d %s", link.Holder.G.ID, link.Holder.Doing)
+	if at, ok := h.line(link.Holder); ok {
+		text += fmt.Sprintf(", called from %s (%s:%d)", at.Function, at.File, at.Line)
+	}
+	if link.Holder.G.Seconds > 0 {
+		text += fmt.Sprintf(", for at least %d s", link.Holder.G.Seconds)
+	}
+	return diagnosis.Reason{Text: text, Refs: []evidence.Ref{link.Holder.G.Ref()}}
+}
+
+// links names the goroutines between the queue and the root.
+func (h *hog) links(q derive.Queue) []diagnosis.Reason {
+	var list []diagnosis.Reason
+	for i := 0; i+1 < len(q.Chain); i++ {
+		r := h.held(q.Chain[i], q)
+		r.Text += fmt.Sprintf("; it waits for %s itself", q.Chain[i+1].Name)
+		list = append(list, r)
+	}
+	return list
+}
+
+func (h *hog) against(lock *derive.Lock, q derive.Queue) []diagnosis.Reason {
+	var list []diagnosis.Reason
+	say := func(refs []evidence.Ref, format string, args ...any) {
+		list = append(list, diagnosis.Reason{Text: fmt.Sprintf(format, args...), Refs: refs})
+	}
+	self := []evidence.Ref{q.Root.Holder.G.Ref()}
+	if q.Rivals > 0 {
+		say(self, "%d other goroutines may hold the lock as well", q.Rivals)
+	}
+	if q.Root.Holder.Doing.Activity == derive.ActivityLock {
+		say(self, "the holder waits for another lock, whose holder is not known")
+	}
+	if lock.Once {
+		say(h.locks.Victims(lock, 1), "a sync.Once runs its function once: when that ends, the queue is gone for good")
+	}
+	if h.accepts(q.Root.Holder) {
+		say(self, "the holder waits for a connection to accept: goroutines that take turns at that stand idle, not in a queue")
+	}
+	if lock.Oldest == 0 && q.Root.Holder.G.Seconds == 0 {
+		say(nil, "the evidence has no waiting times: it is one moment, and the holder may have let go right after it")
+	}
+	return list
+}
+
+// accepts reports whether the holder is in Accept, as under the accept mutex of a group of servers.
+func (h *hog) accepts(holder derive.Holder) bool {
+	_, ok := derive.Has(h.c.Stack(holder.G.Stack), "internal/poll.(*FD).Accept")
+	return ok
+}
+
+// unknown is the finding of a locked lock without a holder.
+func (h *hog) unknown(lock *derive.Lock) diagnosis.Finding {
+	f := diagnosis.Finding{
+		Victims: h.locks.Victims(lock, sampleVictims), Affected: lock.Total,
+		Claim: fmt.Sprintf("%d goroutines wait for %s, and no goroutine is seen that could hold it; it may have ended without the Unlock",
+			lock.Total, lock.Name),
+		Because:    []diagnosis.Reason{h.queued(lock)},
+		Locations:  h.waiterLines(lock),
+		Confidence: diagnosis.Possible,
+		Severity:   diagnosis.Warning,
+		Settle:     "a mutex profile or an execution trace from before the queue formed shows who took the lock last",
+		Next:       []string{"look for a return or panic between Lock and Unlock in the functions that take this lock"},
+	}
+	if lock.Known {
+		f.Subject = lock.Sync.Ref()
+	}
+	return f
+}

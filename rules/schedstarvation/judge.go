@@ -1,0 +1,215 @@
+package schedstarvation
+
+import (
+	"fmt"
+
+	"github.com/gopostmortem/postmortem/analyze/diagnosis"
+	"github.com/gopostmortem/postmortem/analyze/diagnosis/derive"
+	"github.com/gopostmortem/postmortem/analyze/evidence"
+)
+
+// starvation is one run of the rule.
+type starvation struct {
+	p                *diagnosis.Pass
+	c                *evidence.Case
+	f                *derive.Frames
+	rates            derive.Rates
+	hogs             []evidence.Group // compute
+	running          bool             // some of them were found running
+	computing, ready int
+	victims          []evidence.Group // ready to run, in other parts of the program
+}
+
+// survey finds who computes and who waits for a processor.
+func (s *starvation) survey() {
+	var queue []evidence.Group
+	for _, g := range s.c.Groups() {
+		if g.AnyFlag.Has(evidence.FlagSystem) || g.AnyFlag.Has(evidence.FlagDying) {
+			continue
+		}
+		d := s.f.Doing(s.c.Goroutines().At(g.First))
+		_, user := s.f.UserFrame(s.c.Stack(g.Stack))
+		switch {
+		case g.State == evidence.StateRunning && d.Activity == derive.ActivityCompute && user:
+			s.running = true
+			s.hogs = append(s.hogs, g)
+		case g.State == evidence.StateRunnable || g.State == evidence.StatePreempted:
+			queue = append(queue, g)
+		}
+	}
+	s.split(queue)
+}
+
+// split sorts those that are ready. When nobody was found running, the world was frozen, and those that were preempted while
+// they computed are the ones that ran.
+func (s *starvation) split(queue []evidence.Group) {
+	if !s.running {
+		for _, g := range queue {
+			if s.preempted(g) {
+				s.hogs = append(s.hogs, g)
+			}
+		}
+	}
+	own := map[string]bool{}
+	for _, g := range s.hogs {
+		own[s.entry(g.Stack)] = true
+		s.computing += g.Count
+	}
+	for _, g := range queue {
+		if !own[s.entry(g.Stack)] {
+			s.victims = append(s.victims, g)
+			s.ready += g.Count
+		}
+	}
+}
+
+// preempted reports whether a runnable group was taken off a processor while it computed.
+func (s *starvation) preempted(g evidence.Group) bool {
+	if _, ok := s.f.UserFrame(s.c.Stack(g.Stack)); !ok {
+		return false
+	}
+	_, async := derive.Has(s.c.Stack(g.Stack), "runtime.asyncPreempt", "runtime.asyncPreempt2")
+	return (async || g.AnyFlag.Has(evidence.FlagAsync)) &&
+		s.f.Doing(s.c.Goroutines().At(g.First)).Activity == derive.ActivityCompute
+}
+
+// entry is the outermost function of the program on a stack: what kind of worker it is.
+func (s *starvation) entry(id evidence.StackID) string {
+	stack := s.c.Stack(id)
+	for i := stack.Len() - 1; i >= 0; i-- {
+		if o := s.f.Owner(stack.FrameID(i)); o == derive.OwnerUser || o == derive.OwnerDependency {
+			return stack.At(i).Function
+		}
+	}
+	return ""
+}
+
+func (s *starvation) judge() {
+	switch {
+	case float64(s.ready) < s.p.Limit("min-runnable"):
+		s.p.Silent("%d goroutines are ready to run beside those that compute; %g would be a queue", s.ready, s.p.Limit("min-runnable"))
+		return
+	case len(s.hogs) == 0:
+		s.p.Silent("%d goroutines are ready to run, and none was found computing", s.ready)
+		return
+	case s.spare():
+		s.p.Silent("%d goroutines are ready to run, and processors are idle: they were just woken", s.ready)
+		return
+	}
+	confidence, severity, ok := s.weigh()
+	if !ok {
+		s.p.Silent("%d goroutines are ready to run, but the processors switch %.0f times a second: a busy machine", s.ready, s.rates.Sched)
+		return
+	}
+	s.p.Report(s.finding(confidence, severity))
+}
+
+// spare reports whether a processor is idle. In a world that is being stopped it means nothing.
+func (s *starvation) spare() bool {
+	return s.c.Scheduler != nil && s.c.Scheduler.IdlePs > 0 && !s.c.Scheduler.GCWaiting
+}
+
+func (s *starvation) single() bool { return s.c.Scheduler != nil && s.c.Scheduler.GOMAXPROCS == 1 }
+
+func (s *starvation) held() bool { return s.rates.Known && s.rates.Sched <= s.p.Limit("max-switches") }
+
+func (s *starvation) weigh() (diagnosis.Confidence, diagnosis.Severity, bool) {
+	switch {
+	case s.held() && float64(s.ready) >= s.p.Limit("critical-runnable"):
+		return diagnosis.Likely, diagnosis.Critical, true
+	case s.held():
+		return diagnosis.Likely, diagnosis.Warning, true
+	case s.single() && s.computing == 1:
+		return diagnosis.Possible, diagnosis.Warning, true
+	case !s.rates.Known && float64(s.ready) >= 2*s.p.Limit("min-runnable"):
+		return diagnosis.Possible, diagnosis.Info, true
+	}
+	return 0, 0, false
+}
+
+// maxRefs bounds the rows a finding names.
+const maxRefs = 20
+
+func (s *starvation) finding(confidence diagnosis.Confidence, severity diagnosis.Severity) diagnosis.Finding {
+	hog := s.c.Goroutines().At(s.hogs[0].First)
+	stack := s.c.Stack(hog.Stack)
+	i, _ := s.f.UserFrame(stack)
+	at := stack.At(i)
+	f := diagnosis.Finding{
+		Subject: hog.Ref(), Victims: s.rows(s.victims, maxRefs), Affected: s.ready,
+		Claim: fmt.Sprintf("%d goroutines are ready to run and get no processor, while %d %s in %s", s.ready, s.computing,
+			compute(s.computing), at.Function),
+		Because:    s.because(hog),
+		Locations:  s.locations(at, hog.Ref()),
+		Confidence: confidence,
+		Severity:   severity,
+		Settle:     "how long goroutines wait for a processor is in an execution trace; a core shows the queue of one moment",
+		Next:       []string{"run the program with GODEBUG=schedtrace=1000 and watch the run queues"},
+	}
+	if !s.held() {
+		text := "how often the processors switch is not in this evidence: the queue may be gone in a moment"
+		var refs []evidence.Ref
+		if s.rates.Known {
+			text = fmt.Sprintf("the busiest processor has switched about %.0f times a second since the start: the queue moves", s.rates.Sched)
+			refs = s.rates.Refs
+		}
+		f.Against = []diagnosis.Reason{{Text: text, Refs: refs}}
+	}
+	return f
+}
+
+func compute(n int) string {
+	if n == 1 {
+		return "computes"
+	}
+	return "compute"
+}
+
+func (s *starvation) because(hog evidence.Goroutine) []diagnosis.Reason {
+	list := []diagnosis.Reason{
+		{Text: fmt.Sprintf("%d goroutines of other parts of the program are ready to run", s.ready), Refs: s.rows(s.victims, 5)},
+		{Text: fmt.Sprintf("goroutine %d computes", hog.ID), Refs: []evidence.Ref{hog.Ref()}},
+	}
+	if hog.Flags.Has(evidence.FlagLocked) {
+		list[1].Text += ", locked to its thread"
+	}
+	scheduler := []evidence.Ref{{Kind: evidence.RefScheduler}}
+	if s.single() {
+		text := "the program may use one processor only (GOMAXPROCS is 1)"
+		if n := s.c.Scheduler.CPUs; n > 1 {
+			text += fmt.Sprintf("; the machine has %d", n)
+		}
+		list = append(list, diagnosis.Reason{Text: text, Refs: scheduler})
+	}
+	if s.held() {
+		list = append(list, diagnosis.Reason{Refs: s.rates.Refs, Text: fmt.Sprintf(
+			"the busiest processor has switched goroutines %d times in %.1f s: hardly more than forced preemption makes",
+			s.rates.Ticks, s.rates.Seconds)})
+	}
+	return list
+}
+
+func (s *starvation) rows(groups []evidence.Group, n int) []evidence.Ref {
+	var refs []evidence.Ref
+	for _, g := range groups {
+		for row := range s.c.Members(g) {
+			if len(refs) == n {
+				return refs
+			}
+			refs = append(refs, evidence.GoroutineRef(s.c.Goroutines().ID(row)))
+		}
+	}
+	return refs
+}
+
+// locations are the computing line, and where those that wait want to go on.
+func (s *starvation) locations(at evidence.Frame, hog evidence.Ref) []diagnosis.Location {
+	list := []diagnosis.Location{{Role: diagnosis.RoleRunner, Frame: at, Ref: hog}}
+	for _, g := range s.victims[:min(len(s.victims), 3)] {
+		stack := s.c.Stack(g.Stack)
+		if i, ok := s.f.UserFrame(stack); ok {
+			list = append(list, diagnosis.Location{Role: diagnosis.RoleWaiter, Frame: stack.At(i)})
+		}
+	}
+	return list
+}
