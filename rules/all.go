@@ -11,9 +11,11 @@ import (
 	"github.com/gopostmortem/postmortem/rules/crashpanic"
 	"github.com/gopostmortem/postmortem/rules/crashsignal"
 	"github.com/gopostmortem/postmortem/rules/crashstackoverflow"
+	"github.com/gopostmortem/postmortem/rules/gcpressure"
 	"github.com/gopostmortem/postmortem/rules/goroutineexplosion"
 	"github.com/gopostmortem/postmortem/rules/lockhog"
 	"github.com/gopostmortem/postmortem/rules/lockhot"
+	"github.com/gopostmortem/postmortem/rules/schedstarvation"
 	"github.com/gopostmortem/postmortem/rules/tinyio"
 )
 
@@ -27,9 +29,11 @@ func All() []*diagnosis.Rule {
 		crashpanic.Rule,
 		crashsignal.Rule,
 		crashstackoverflow.Rule,
+		gcpressure.Rule,
 		goroutineexplosion.Rule,
 		lockhog.Rule,
 		lockhot.Rule,
+		schedstarvation.Rule,
 		tinyio.Rule,
 	}
 }

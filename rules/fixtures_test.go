@@ -34,5 +34,7 @@ func TestCrashTexts(t *testing.T) {
 }
 
 func opener(t *testing.T) ruletest.Opener {
-	return func(paths ...string) (*evidence.Case, error) { return analyze.Open(t.Context(), paths, format.Options{}) }
+	return func(paths ...string) (*evidence.Case, error) {
+		return analyze.Open(t.Context(), paths, format.Options{})
+	}
 }

@@ -15,9 +15,10 @@ import (
 )
 
 func TestZZCore(t *testing.T) {
-	incidents := ruletest.Every(t, func(s *fixtures.Scenario) bool { return strings.HasPrefix(s.Name, "crash-") })
+	incidents := ruletest.Every(t, func(s *fixtures.Scenario) bool { return strings.HasPrefix(s.Name, os.Getenv("PRE")) })
 	for i := range incidents {
-		incidents[i].Text = false
+		incidents[i].Text = os.Getenv("TXT") != ""
+		incidents[i].Program.Toolchain = os.Getenv("TC")
 	}
 	ruletest.Fixtures(t, func(paths ...string) (*evidence.Case, error) {
 		f, err := os.Open(paths[0])

@@ -12,7 +12,7 @@ import (
 // loud is a rule that reports every running goroutine at its innermost frame.
 var loud = &diagnosis.Rule{
 	Name: "loud", Class: "busy-yield", Needs: []evidence.Kinds{evidence.KindGoroutines},
-	Doc: &diagnosis.Doc{Title: "t", Sees: "s", Hurts: "h", Confirm: "c", Fix: "mend it", Not: "n", Since: "0"},
+	Doc:    &diagnosis.Doc{Title: "t", Sees: "s", Hurts: "h", Confirm: "c", Fix: "mend it", Not: "n", Since: "0"},
 	Limits: []diagnosis.Limit{{Name: "least", Doc: "d", Default: 1, Origin: "o"}},
 	Run: func(p *diagnosis.Pass) error {
 		p.Silent("nobody runs")

@@ -14,6 +14,7 @@ import (
 	"github.com/gopostmortem/postmortem/analyze/format/gocore/internal/layout"
 	"github.com/gopostmortem/postmortem/analyze/format/gocore/internal/pcln"
 	"github.com/gopostmortem/postmortem/analyze/format/internal/elfcore"
+	"github.com/gopostmortem/postmortem/analyze/format/internal/native"
 )
 
 // target is the dead process: its memory, its program, and where the runtime keeps its data.
@@ -36,6 +37,7 @@ type target struct {
 	symbols      symbolizer
 	machines     []*machine          // the runtime's Ms, in the order of allm
 	gOwner       map[uint64]*machine // the M that executes a goroutine, by address of the g
+	native       *native.Modules     // shared objects, when a thread may have frames of C
 	dead         *machine            // the M on which the process died; nil when none did
 	sites        map[uint64]evidence.FrameID
 	system       map[uint64]bool // whether the goroutines that start at a pc are the runtime's own

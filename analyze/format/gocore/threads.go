@@ -48,6 +48,7 @@ type threadWalk struct {
 
 // readThreads unwinds every thread of the core.
 func (t *target) readThreads() {
+	t.prepareNative()
 	u := newUnwinder(t)
 	byTID := map[int]*machine{}
 	for _, m := range t.machines {
@@ -126,22 +127,29 @@ func machineState(m *machine) string {
 // run unwinds a thread from its registers, over every change of stack.
 func (w *threadWalk) run(th *elfcore.Thread) {
 	at := start{pc: th.Regs.PC, sp: th.Regs.SP, lr: th.Regs.LR, trap: true}
-	regs := th.Regs
+	at.regs = &th.Regs
 	for range maxHops {
 		var next start
 		var ok bool
 		if w.u.info(at.pc).ok {
 			next, ok = w.goFrames(at)
 		} else {
-			next, ok = w.nativeFrames(&regs, at)
+			next, ok = w.nativeFrames(w.regsAt(at), at)
 		}
 		if !ok {
 			return
 		}
 		at = next
-		regs = elfcore.Regs{Machine: w.t.core.Machine, PC: at.pc, SP: at.sp, LR: at.lr}
 	}
 	w.broken = "more changes of stack than a thread can have"
+}
+
+// regsAt are the registers at the beginning of a walk: all of them where they were saved, else those that the walk knows.
+func (w *threadWalk) regsAt(at start) *elfcore.Regs {
+	if at.regs != nil {
+		return at.regs
+	}
+	return &elfcore.Regs{Machine: w.t.core.Machine, PC: at.pc, SP: at.sp, FP: at.fp, LR: at.lr}
 }
 
 // bounds finds the stack that holds sp.
@@ -212,32 +220,20 @@ func (w *threadWalk) toGoroutine(from func(g uint64) start) (start, bool) {
 // rsi, rbp, rbx, rdx, rax, rcx, rsp, rip. arm64: {siginfo of 128 bytes, ucontext}; uc_mcontext begins at 176 with the fault
 // address, x0..x30, sp, pc (arch/arm64/kernel/signal.c, include/uapi/asm/sigcontext.h).
 const (
-	amd64ContextSP  = 40 + 8*15
-	amd64ContextPC  = 40 + 8*16
-	amd64ContextBP  = 40 + 8*10
-	arm64SiginfoLen = 128
-	arm64ContextLR  = 176 + 8 + 8*30
-	arm64ContextSP  = 176 + 8 + 8*31
-	arm64ContextPC  = 176 + 8 + 8*32
-	amd64Siginfo    = 304 // after the ucontext: flags, link, stack, mcontext of 256 bytes, mask
+	amd64ContextRegs = 40
+	arm64SiginfoLen  = 128
+	arm64ContextRegs = 176 + 8
+	amd64Siginfo     = 304 // after the ucontext: flags, link, stack, mcontext of 256 bytes, mask
 )
 
 // interrupted returns where the thread was when the signal came: context is the address of the ucontext.
 func (w *threadWalk) interrupted(context uint64) (start, bool) {
-	mem := w.t.core.Mem
-	pcAt, spAt := context+amd64ContextPC, context+amd64ContextSP
-	s := start{trap: true}
-	if w.t.arm64 {
-		pcAt, spAt = context+arm64ContextPC, context+arm64ContextSP
-		s.lr, _ = mem.Uint64(context + arm64ContextLR)
-	}
-	var ok1, ok2 bool
-	s.pc, ok1 = mem.Uint64(pcAt)
-	s.sp, ok2 = mem.Uint64(spAt)
-	if !ok1 || !ok2 || s.pc == 0 && s.sp == 0 {
+	regs := w.t.savedRegs(context)
+	if regs.PC == 0 && regs.SP == 0 {
 		w.broken = "the registers saved by the signal are not in the core"
 		return start{}, false
 	}
+	s := start{pc: regs.PC, sp: regs.SP, lr: regs.LR, trap: true, regs: &regs}
 	w.signal = w.t.signalInfo(context, s.pc)
 	return s, true
 }

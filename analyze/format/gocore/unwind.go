@@ -145,8 +145,10 @@ func (u *unwinder) resolve(e *pcInfo) {
 // start is where a walk begins.
 type start struct {
 	pc, sp, lr uint64
-	trap       bool // pc is exact: it was interrupted there
-	syscall    bool // the registers were saved at the entry of a system call
+	trap       bool          // pc is exact: it was interrupted there
+	syscall    bool          // the registers were saved at the entry of a system call
+	fp         uint64        // the frame pointer, for code of C; 0 when not known
+	regs       *elfcore.Regs // all registers, where something saved them
 }
 
 // end says how a walk ended.

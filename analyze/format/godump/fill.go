@@ -251,15 +251,21 @@ func (f *filler) frame(e *entry) evidence.FrameID {
 // isSystem recognises goroutines that the runtime started for itself: it made them, and nothing but the runtime is on their
 // stack. (The finalizer goroutine is the user's while it runs a finalizer; isSystemGoroutine in runtime/traceback.go.)
 func isSystem(b *block) bool {
-	if b.created == nil || !strings.HasPrefix(b.created.frame.Function, "runtime.") {
+	if b.created == nil || !ofRuntime(b.created) {
 		return false
 	}
 	for _, e := range b.frames {
-		if !strings.HasPrefix(e.frame.Function, "runtime.") || e.frame.Function == "runtime.main" {
+		if !ofRuntime(e) || e.frame.Function == "runtime.main" {
 			return false
 		}
 	}
 	return len(b.frames) > 0
+}
+
+// ofRuntime reports whether a function is the runtime's own. In Go 1.23 and 1.24 one of its goroutines carries the name that
+// package unique knows it by (runtime/mgc.go, unique_runtime_registerUniqueMapCleanup).
+func ofRuntime(e *entry) bool {
+	return strings.HasPrefix(e.frame.Function, "runtime.") || strings.HasPrefix(e.frame.Function, "unique.runtime_")
 }
 
 // lockCount is how many goroutines show the same lock.

@@ -57,7 +57,7 @@ func (w *walker) next() (ev event, line []byte, ok bool) {
 
 func (w *walker) begin(ev event) event {
 	w.inBlock = true
-	w.before, w.foreign, w.odd = w.foreign, 0, 0
+	w.before, w.foreign, w.odd = w.foreign+w.odd, 0, 0
 	return ev
 }
 
@@ -68,7 +68,7 @@ const maxOdd = 3
 func (w *walker) inside(line []byte) event {
 	switch {
 	case len(line) == 0:
-		w.inBlock = false
+		w.leave()
 		return evEnd
 	case line[0] == '\t':
 		w.odd = 0
@@ -80,7 +80,7 @@ func (w *walker) inside(line []byte) event {
 	case isBreak(line):
 		return evBody
 	case strongMarker(line), string(line) == threadLine, isRegister(line):
-		w.inBlock = false
+		w.leave()
 		w.outside(line)
 		return evEnd
 	case isStackLine(line):
@@ -89,11 +89,16 @@ func (w *walker) inside(line []byte) event {
 	}
 	w.odd++
 	if w.odd == maxOdd {
-		w.inBlock = false
-		w.foreign += maxOdd
+		w.leave()
 		return evEnd
 	}
 	return evBody
+}
+
+// leave ends a block. Odd lines at its end were somebody else's.
+func (w *walker) leave() {
+	w.inBlock = false
+	w.foreign, w.odd = w.foreign+w.odd, 0
 }
 
 // isBreak recognises what the runtime prints into a stack that it cannot unwind (unwinder.next and tracebackHexdump in

@@ -197,7 +197,8 @@ func sameFrames(t *testing.T, tid int, want []gdbLine, s Stack, alias map[string
 		if w.pc != 0 && w.pc != s.Frames[i].PC {
 			t.Errorf("thread %d, frame %d: %#x, gdb has %#x", tid, i, s.Frames[i].PC, w.pc)
 		}
-		if w.name != got[i] && (alias[w.name] == "" || alias[w.name] != alias[got[i]]) {
+		base, _, _ := strings.Cut(got[i], ".part.") // gdb cuts the number of such a piece
+		if w.name != got[i] && strings.TrimSuffix(w.name, ".part") != base && (alias[w.name] == "" || alias[w.name] != alias[got[i]]) {
 			t.Errorf("thread %d, frame %d: %s, gdb has %s", tid, i, got[i], w.name)
 		}
 	}

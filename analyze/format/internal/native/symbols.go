@@ -239,25 +239,26 @@ func decodeSymbol(b, names []byte) (symbol, bool) {
 	return s, name != ""
 }
 
-// rankOf orders several names for one address: functions before labels, global before weak before local, plain names
-// before reserved ones.
+// rankOf orders several names for one address: functions before labels, plain names before reserved ones (pause before
+// __libc_pause), global before weak before local.
 func rankOf(typ elf.SymType, bind elf.SymBind, name string) uint8 {
+	const label, reserved, internal, local, weak = 64, 32, 16, 8, 4
 	rank := uint8(0)
 	if typ == elf.STT_NOTYPE {
-		rank += 32
+		rank += label
+	}
+	if strings.HasPrefix(name, "_") {
+		rank += reserved
+	}
+	if strings.HasPrefix(name, "__GI_") { // glibc's names for calls within itself
+		rank += internal
 	}
 	switch bind {
 	case elf.STB_GLOBAL:
 	case elf.STB_WEAK:
-		rank += 4
+		rank += weak
 	default:
-		rank += 8
-	}
-	if strings.HasPrefix(name, "_") {
-		rank++
-	}
-	if strings.HasPrefix(name, "__GI_") {
-		rank++
+		rank += local
 	}
 	return rank
 }

@@ -287,10 +287,16 @@ func (b *typeBuilder) structure(d *entry, path string, depth int) (shape, error)
 	if strings.ContainsAny(name, " \t\n") {
 		name = path
 	}
+	if d.size > maxSize {
+		return "", fmt.Errorf("struct %s has %d bytes, more than any of the runtime", clip(name), d.size)
+	}
 	st := &structType{name: name, size: d.size}
 	b.types.structs[name] = st
 	b.seen[d.at] = shape(name)
 	for _, m := range d.members {
+		if m.offset > d.size {
+			return "", fmt.Errorf("struct %s has %d bytes, but a field at %d", clip(name), d.size, m.offset)
+		}
 		s, err := b.shape(m.ref, path+"."+m.name, depth-1)
 		if err != nil {
 			return "", fmt.Errorf("field %s: %w", m.name, err)

@@ -109,3 +109,32 @@ func FromSymbols(f *elf.File, bias uint64) (*Globals, error) {
 	}
 	return g, nil
 }
+
+// TLSOffset is where a thread of an amd64 executable keeps its g, relative to the base of FS (negative). It is taken from
+// the symbol runtime.tlsg and the segment PT_TLS; without symbols it is known when the segment holds nothing else, which
+// is so without cgo, and when there is none (the runtime then sets the base itself, and g is in the word before it:
+// cmd/link/internal/ld/sym.go, computeTLSOffset). On arm64 running Go code has its g in R28, and ok is false.
+func TLSOffset(f *elf.File) (offset int64, ok bool) {
+	if f.Machine != elf.EM_X86_64 {
+		return 0, false
+	}
+	i := slices.IndexFunc(f.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_TLS })
+	if i < 0 {
+		return -wordSize, true
+	}
+	if f.Progs[i].Memsz > maxSize {
+		return 0, false
+	}
+	// The block ends at the base of FS, its size rounded up to its alignment (System V ABI, ELF TLS, variant II).
+	block := f.Progs[i].Memsz
+	if align := f.Progs[i].Align; align > 1 && align <= maxSize {
+		block = (block + align - 1) / align * align
+	}
+	symbols, _ := f.Symbols() // without them the size of the segment decides
+	for _, s := range symbols {
+		if s.Name == "runtime.tlsg" && elf.ST_TYPE(s.Info) == elf.STT_TLS {
+			return int64(s.Value) - int64(block), s.Value < block
+		}
+	}
+	return -int64(block), f.Progs[i].Memsz == wordSize
+}

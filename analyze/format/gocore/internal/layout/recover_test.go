@@ -17,7 +17,7 @@ import (
 var always = []string{
 	"runtime.allgs", "runtime.allglen", "runtime.allgptr", "runtime.allm", "runtime.allp", "runtime.gomaxprocs", "runtime.sched",
 	"runtime.semtable", "runtime.printBacklog", "runtime.printBacklogIndex", "runtime.memstats", "runtime.gcController",
-	"runtime.work", "runtime.gcphase", "runtime.writeBarrier", "runtime.mheap_", "runtime.buildVersion",
+	"runtime.work", "runtime.gcphase", "runtime.writeBarrier", "runtime.mheap_",
 	"runtime.firstmoduledata", "runtime.m0", "runtime.g0", "runtime.panicking", "runtime.argc", "runtime.argv", "runtime.debug",
 	"runtime.allfin", "runtime.finq", "runtime.forcegc", "runtime.runtimeInitTime",
 }
@@ -276,5 +276,23 @@ func TestRecoverBadProgram(t *testing.T) {
 				t.Errorf("%s: a variable without name or reason: %v", name, fmt.Sprint(m))
 			}
 		}
+	}
+}
+
+func TestTLSOffset(t *testing.T) {
+	for _, flags := range []string{"-ldflags=", "-ldflags=-s -w", "-buildmode=pie"} {
+		if got, ok := TLSOffset(build(t, "local", probe, []string{"GOARCH=amd64"}, flags)); !ok || got != -8 {
+			t.Errorf("%s: g at FS%+d, %v; want -8", flags, got, ok)
+		}
+	}
+	if got, ok := TLSOffset(build(t, "local", probe, []string{"GOARCH=arm64"})); ok {
+		t.Errorf("arm64 has g at %d", got)
+	}
+	if _, err := exec.LookPath("gcc"); err != nil {
+		lacking(t, "gcc", err)
+	}
+	with := build(t, "local", withC(probe), []string{"GOARCH=amd64", "CGO_ENABLED=1"})
+	if got, ok := TLSOffset(with); !ok || got >= 0 {
+		t.Errorf("with cgo g is at FS%+d, %v", got, ok)
 	}
 }

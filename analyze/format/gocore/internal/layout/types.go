@@ -49,6 +49,10 @@ func newTypes() *types {
 	return &types{structs: map[string]*structType{}, aliases: map[string]shape{}}
 }
 
+// maxSize bounds a type: the largest of the tables, runtime.heapArena, has about a megabyte. An executable's DWARF may claim
+// anything, and readers allocate what a type needs.
+const maxSize = 1 << 26
+
 // maxDepth bounds the nesting of shapes: a struct of a hostile file may contain itself.
 const maxDepth = 24
 
@@ -72,7 +76,7 @@ func (t *types) sizeWithin(s shape, depth int) (uint64, bool) {
 	case s[0] == '[':
 		n, elem, ok := arrayOf(s)
 		each, known := t.sizeWithin(elem, depth-1)
-		return n * each, ok && known
+		return n * each, ok && known && n*each <= maxSize
 	}
 	if st := t.structs[string(s)]; st != nil {
 		return st.size, true
