@@ -110,6 +110,15 @@ func (y *yield) weighSelect(l *loop) (diagnosis.Confidence, diagnosis.Severity, 
 
 // weighSpin: a loop that only looks is what it is; a goroutine caught in one atomic operation may pass by.
 func (y *yield) weighSpin(l *loop) (diagnosis.Confidence, diagnosis.Severity, []diagnosis.Reason) {
+	if m := l.poll.Loop; l.poll.Weak {
+		why := []diagnosis.Reason{{Refs: []evidence.Ref{l.first.Ref()}, Text: fmt.Sprintf(
+			"the code around its pc is a loop of %d bytes with %d atomic instructions and %d calls, which stores nothing itself",
+			m.Bytes, m.Atomics, m.Calls)}}
+		if l.active >= int(y.p.Limit("min-spinners")) {
+			return diagnosis.Possible, diagnosis.Warning, append(why, y.cpuReason(l)...)
+		}
+		return diagnosis.Possible, diagnosis.Info, append(why, y.cpuReason(l)...)
+	}
 	if m := l.poll.Loop; m != nil && l.poll.Callee == "" {
 		why := []diagnosis.Reason{{Refs: []evidence.Ref{l.first.Ref()}, Text: fmt.Sprintf(
 			"the code around its pc is a loop of %d bytes without calls or stores, with %d atomic instructions: it can only end when another goroutine stores",

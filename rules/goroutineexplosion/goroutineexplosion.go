@@ -29,7 +29,7 @@ var Rule = &diagnosis.Rule{
 		Fix: "Bound the number before the go statement, not inside the goroutine: a fixed set of workers on a channel, " +
 			"errgroup.SetLimit, or a semaphore that the producer takes. Let the producer wait, or drop what is too much.",
 		Not: "Ten thousand connections in IO wait, a pool of workers that waits for work, sleepers and tickers: they are idle, not " +
-			"queued. Goroutines that wait for ever, each for its own thing, are a leak and not an explosion.",
+			"queued. A batch whose starter waits for it in a WaitGroup has a known size. Goroutines that wait for ever, each for its own thing, are a leak and not an explosion.",
 		Before: "for ev := range events {\n\tgo deliver(ev) // whatever the receiver can take\n}",
 		After:  "var g errgroup.Group\ng.SetLimit(64)\nfor ev := range events {\n\tg.Go(func() error { return deliver(ev) })\n}",
 		Since:  "0.1.0",

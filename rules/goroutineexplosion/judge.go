@@ -33,21 +33,26 @@ func (x *explosion) judge(o derive.Origin) {
 		x.p.Silent("the go statement with the most living goroutines has %d, less than %.0f %% of all", o.Count, 100*x.p.Limit("min-share"))
 		return
 	}
+	o.CountParents(x.c)
+	if x.batch(&o) {
+		x.p.Silent("%d goroutines of one go statement are alive, and the one that started them waits for them: a batch of known size", o.Count)
+		return
+	}
 	w := x.crowdOf(&o)
-	if w.tokens > 0 {
-		o.CountParents(x.c)
-		if 10*o.Parents >= o.Sampled() { // started from all over the place, not by whoever set up a pool
-			w.queued += w.tokens
-		}
+	if w.tokens > 0 && 10*o.Parents >= o.Sampled() { // started from all over the place, not by whoever set up a pool
+		w.queued += w.tokens
 	}
 	if float64(w.queued+w.ready) < x.p.Limit("min-queued")*float64(o.Count) {
 		x.p.Silent("%d goroutines of one go statement are alive, but most of them are idle (connections, workers, timers)", o.Count)
 		return
 	}
-	if o.Parents == 0 {
-		o.CountParents(x.c)
-	}
 	x.p.Report(x.finding(&o, w, share))
+}
+
+// batch reports whether the only parent waits in a WaitGroup: it has stopped starting more, and they are as many as it wanted.
+func (x *explosion) batch(o *derive.Origin) bool {
+	parent, ok := x.c.Goroutines().ByID(o.Parent)
+	return ok && o.Parent != 0 && x.f.Doing(parent).Activity == derive.ActivityGroup
 }
 
 // crowdOf sorts the groups of an origin.
@@ -84,8 +89,11 @@ func (x *explosion) enters(id evidence.StackID) bool {
 	return ok
 }
 
-// together reports whether most goroutines of a group wait for one and the same object.
+// together reports whether most goroutines of a group wait for one and the same object, as far as the evidence has objects.
 func (x *explosion) together(g evidence.Group, first evidence.Goroutine) bool {
+	if !x.c.Kinds().Has(evidence.KindSyncs) {
+		return true
+	}
 	return first.WaitsOn != 0 && 2*len(x.c.Waiters(first.WaitsOn)) >= g.Count
 }
 
@@ -107,7 +115,8 @@ func (x *explosion) finding(o *derive.Origin, w crowd, share float64) diagnosis.
 	if o.Parent != 0 && x.c.Resolve(evidence.GoroutineRef(o.Parent)) {
 		f.Subject = evidence.GoroutineRef(o.Parent)
 	}
-	if alive >= x.p.Limit("min-alive") && w.doing.Activity != derive.ActivityLock {
+	known := w.doing.Activity != derive.ActivityReceive || x.c.Kinds().Has(evidence.KindSyncs)
+	if alive >= x.p.Limit("min-alive") && w.doing.Activity != derive.ActivityLock && known {
 		f.Confidence = diagnosis.Likely
 	}
 	if float64(o.Count) >= x.p.Limit("critical-goroutines") {
@@ -115,6 +124,9 @@ func (x *explosion) finding(o *derive.Origin, w crowd, share float64) diagnosis.
 	}
 	if w.doing.Activity == derive.ActivityLock {
 		f.Against = append(f.Against, diagnosis.Reason{Text: "they wait for a lock: who holds it is the cause, and this its consequence"})
+	}
+	if !known {
+		f.Against = append(f.Against, diagnosis.Reason{Text: "whether they wait for one channel or each for its own is not in this evidence; the latter is a leak"})
 	}
 	if alive < x.p.Limit("min-alive") {
 		f.Against = append(f.Against, diagnosis.Reason{Text: fmt.Sprintf(

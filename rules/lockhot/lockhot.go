@@ -59,7 +59,8 @@ type hot struct {
 	f     *derive.Frames
 	locks *derive.Locks
 	rates derive.Rates
-	ready int // goroutines that run or could
+	ready int // goroutines that run or could, elsewhere than in a lock operation
+	moves int // goroutines that run or could inside a lock operation
 }
 
 func run(p *diagnosis.Pass) error {
@@ -75,7 +76,8 @@ func run(p *diagnosis.Pass) error {
 	if err != nil {
 		return err
 	}
-	h := &hot{p: p, c: p.Case, f: frames, locks: locks, rates: rates, ready: working(p.Case)}
+	h := &hot{p: p, c: p.Case, f: frames, locks: locks, rates: rates}
+	h.survey()
 	p.Silent("no lock has %g waiters", p.Limit("min-waiters"))
 	for i := range locks.List {
 		lock := &locks.List[i]
@@ -87,20 +89,22 @@ func run(p *diagnosis.Pass) error {
 	return nil
 }
 
-// working counts the goroutines of the program that run or are ready to.
-func working(c *evidence.Case) int {
-	n := 0
-	for _, g := range c.Groups() {
+// survey counts the goroutines of the program that run or are ready to.
+func (h *hot) survey() {
+	for _, g := range h.c.Groups() {
 		active := g.State == evidence.StateRunning || g.State == evidence.StateRunnable || g.State == evidence.StatePreempted
-		if active && !g.AnyFlag.Has(evidence.FlagSystem) {
-			n += g.Count
+		switch {
+		case !active || g.AnyFlag.Has(evidence.FlagSystem):
+		case h.f.InTraffic(h.c.Stack(g.Stack)):
+			h.moves += g.Count
+		default:
+			h.ready += g.Count
 		}
 	}
-	return n
 }
 
 func (h *hot) judge(lock *derive.Lock) {
-	share := float64(lock.Total) / float64(lock.Total+h.ready)
+	share := float64(lock.Total+h.moves) / float64(lock.Total+h.moves+h.ready)
 	procs := 0
 	if h.c.Scheduler != nil {
 		procs = h.c.Scheduler.GOMAXPROCS
@@ -122,8 +126,8 @@ func (h *hot) judge(lock *derive.Lock) {
 func (h *hot) finding(lock *derive.Lock, q derive.Queue) diagnosis.Finding {
 	f := diagnosis.Finding{
 		Victims: h.locks.Victims(lock, sampleVictims), Affected: lock.Total,
-		Claim: fmt.Sprintf("%d goroutines wait for %s, which is held for short sections only: %d of %d that want to work stand in its queue",
-			lock.Total, lock.Name, lock.Total, lock.Total+h.ready),
+		Claim: fmt.Sprintf("%d goroutines wait for %s, and nothing says that one keeps it for long: %d of %d that want to work are in its queue or about to be",
+			lock.Total, lock.Name, lock.Total+h.moves, lock.Total+h.moves+h.ready),
 		Locations:  h.locations(lock, q),
 		Confidence: h.confidence(q),
 		Severity:   diagnosis.Warning,
@@ -141,7 +145,8 @@ func (h *hot) finding(lock *derive.Lock, q derive.Queue) diagnosis.Finding {
 }
 
 func (h *hot) because(lock *derive.Lock, q derive.Queue) []diagnosis.Reason {
-	list := []diagnosis.Reason{{Text: fmt.Sprintf("%d goroutines wait for %s, %d others run or could", lock.Total, lock.Name, h.ready),
+	list := []diagnosis.Reason{{Text: fmt.Sprintf("%d goroutines wait for %s, %d run or could inside a lock operation, %d elsewhere",
+		lock.Total, lock.Name, h.moves, h.ready),
 		Refs: h.locks.Victims(lock, 3)}}
 	if g := q.Root.Holder.G; g.ID != 0 {
 		list = append(list, diagnosis.Reason{Text: fmt.Sprintf("goroutine %d, which seems to hold it, %s", g.ID, q.Root.Holder.Doing),

@@ -121,16 +121,17 @@ func (l *Locks) candidate(list []Candidate, lock *Lock, at int) []Candidate {
 	if d.Activity == ActivityReady || (d.Activity == ActivityLock && l.sameOwner(lock, s)) {
 		return list // it waits for this lock, or has just been woken from the queue
 	}
-	for i := range s.Len() {
-		frame := s.At(i)
-		beyond, stands := lock.standsAfter(l.c, frame)
-		if !stands {
-			continue
+	best, sure := -1, false
+	for i := range s.Len() { // the outermost such frame has the whole section inside it; one behind the Lock goes first
+		if beyond, stands := lock.standsAfter(l.c, s.At(i)); stands && (beyond || !sure) {
+			best, sure = i, beyond
 		}
-		h := Holder{G: g, Depth: i, Ref: g.Ref(), Doing: d}
-		return append(list, Candidate{Holder: h, Count: group.Count, Beyond: beyond})
 	}
-	return list
+	if best < 0 {
+		return list
+	}
+	h := Holder{G: g, Depth: best, Ref: g.Ref(), Doing: d}
+	return append(list, Candidate{Holder: h, Count: group.Count, Beyond: sure})
 }
 
 // sameOwner reports whether a waiting stack waits for a lock of the same owner.

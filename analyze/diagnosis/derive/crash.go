@@ -111,7 +111,11 @@ func (k *Crash) findGoroutine(c *evidence.Case) {
 	if k.Goroutine, k.Died = c.Goroutines().ByID(c.Death.Goroutine); k.Died {
 		return
 	}
-	for _, flag := range []evidence.Flags{evidence.FlagCrashed, evidence.FlagDying} {
+	marks := []evidence.Flags{evidence.FlagCrashed, evidence.FlagDying}
+	if !fromCore(c) {
+		marks = append(marks, evidence.FlagSignal) // in a printed dump, the one goroutine that the signal interrupted
+	}
+	for _, flag := range marks {
 		for _, g := range c.Groups() {
 			if !g.AnyFlag.Has(flag) {
 				continue

@@ -81,6 +81,7 @@ func TestClass(t *testing.T) {
 		{"abort in C, core", "death signal=6 code=-6 thread=9\nthread tid=9 stack=4\ngoroutine id=1 state=syscall stack=7", CrashSignal, ""},
 		{"abort from outside in C, core", "death signal=6 code=-6 thread=9 goroutine=1\nthread tid=9 stack=5\ngoroutine id=1 state=syscall stack=7", "", "killed from outside by SIGABRT"},
 		{"fault, then the runtime's abort", "death signal=6 code=-6 thread=9\nthread tid=9 stack=5 signal=11", CrashSignal, ""},
+		{"fault in C, the interrupted goroutine marked", "death signal=11 code=1\ngoroutine id=4 state=syscall stack=7 signal=true", CrashSignal, ""},
 		{"sigterm", "death signal=15\ngoroutine id=1 state=running stack=2", "", "killed from outside by signal 15"},
 	}
 	for _, tt := range tests {
@@ -132,6 +133,28 @@ frame id=10 function=runtime.main
 				}
 			}
 		})
+	}
+}
+
+// TestDeferredUnlock: the wrapper of a deferred Unlock is passed over under its new name and, in Go 1.21 alone, its old one.
+func TestDeferredUnlock(t *testing.T) {
+	for _, tt := range []struct {
+		version, wrapper string
+		line             int
+	}{{"go1.26.8", "deferwrap1", 33}, {"go1.21.13", "func1", 33}, {"go1.26.8", "func1", 27}} {
+		crash, _, _ := crashOf(t, "process sourceroot=/usr/local/go/src/ version="+tt.version+`
+frame id=1 function=runtime.fatal
+frame id=2 function=sync.fatal file=/usr/local/go/src/runtime/panic.go line=1
+frame id=3 function=sync.(*Mutex).Unlock file=/usr/local/go/src/sync/mutex.go line=223 inlined=true
+frame id=4 function=main.(*store).touch.`+tt.wrapper+` file=/src/main.go line=27
+frame id=5 function=main.(*store).touch file=/src/main.go line=33
+stack id=1 frames=1,2,3,4,5
+death fatal="sync: unlock of unlocked mutex" goroutine=1
+goroutine id=1 state=running stack=1`)
+		site, ok := crash.Root()
+		if got := crash.Line(site).Line; !ok || got != tt.line {
+			t.Errorf("%s, %s: the line is %d, want %d", tt.version, tt.wrapper, got, tt.line)
+		}
 	}
 }
 

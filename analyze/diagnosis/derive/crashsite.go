@@ -82,11 +82,27 @@ func CFunction(stub string) (name string, ok bool) {
 func (f *Frames) writtenFrom(s evidence.Stack, from int) (int, bool) {
 	first, ok := f.UserFrameFrom(s, from)
 	for i := first; ok; i, ok = f.UserFrameFrom(s, i+1) {
-		if !glue.MatchString(s.At(i).Function) {
+		if !glue.MatchString(s.At(i).Function) && !f.oldDefer(s, i) {
 			return i, true
 		}
 	}
 	return first, first >= 0
+}
+
+// closureOf is the end of the name of a function literal.
+var closureOf = regexp.MustCompile(`^\.func[0-9]+$`)
+
+// unlocks are the library functions that are deferred directly and can be fatal.
+var unlocks = setOf("sync.(*Mutex).Unlock", "sync.(*RWMutex).Unlock", "sync.(*RWMutex).RUnlock")
+
+// oldDefer recognises what became deferwrap in Go 1.22: up to then the compiler named the wrapper of `defer mu.Unlock()` like a
+// function literal of the function that defers.
+func (f *Frames) oldDefer(s evidence.Stack, i int) bool {
+	if i == 0 || i+1 >= s.Len() || !strings.HasPrefix(f.c.Process.Version, "go1.21") || !unlocks[s.At(i-1).Function] {
+		return false
+	}
+	suffix, ok := strings.CutPrefix(s.At(i).Function, s.At(i+1).Function)
+	return ok && closureOf.MatchString(suffix)
 }
 
 // atThrow replaces the sites by that of the fatal error: below the outermost of the innermost run of throwing frames, or, when

@@ -190,6 +190,20 @@ func (f *Frames) LockCall(s evidence.Stack) (int, bool) {
 	return -1, false
 }
 
+// InTraffic reports whether a goroutine that runs or could is inside a lock operation: about to queue, just woken from the
+// queue, or waking the next one. A hot lock has many of these beside its waiters.
+func (f *Frames) InTraffic(s evidence.Stack) bool {
+	for i := range s.Len() {
+		switch pkg := Package(s.At(i).Function); {
+		case pkg == "sync" || pkg == "internal/sync":
+			return strings.Contains(s.At(i).Function, "Mutex)")
+		case f.Owner(s.FrameID(i)) != OwnerRuntime:
+			return false
+		}
+	}
+	return false
+}
+
 // unaddressed groups the waiters whose lock has no address by the type or function that takes it.
 func (l *Locks) unaddressed() {
 	index := map[string]int{}

@@ -63,6 +63,7 @@ var pollCalls = []pollCall{
 type Poll struct {
 	Shape  PollShape
 	Frame  int    // index of the user frame whose loop it is
+	Weak   bool   // the loop looks at an atomic and makes a call: it may do more than ask
 	Woken  bool   // it was just woken from the sleep and waits for a processor
 	Callee string // the library function it was caught in; empty when the loop's own code tells
 	Loop   *evidence.Loop
@@ -124,8 +125,8 @@ func (p *Polls) Active(g evidence.Goroutine) Poll {
 			return Poll{Shape: shape, Frame: end, Callee: s.At(i).Function, Loop: p.loops[g.ID]}
 		}
 	}
-	if l := p.loops[g.ID]; l != nil && waits(l) {
-		return Poll{Shape: PollSpin, Frame: end, Loop: l}
+	if l := p.loops[g.ID]; l != nil && (waits(l) || asks(l)) {
+		return Poll{Shape: PollSpin, Frame: end, Loop: l, Weak: !waits(l)}
 	}
 	return Poll{}
 }
@@ -146,6 +147,12 @@ const tightLoop = 64
 // waits reports whether a loop can only wait for another goroutine's store: it reads, changes nothing, calls nothing.
 func waits(l *evidence.Loop) bool {
 	return l.Bytes > 0 && l.Bytes <= tightLoop && l.Calls == 0 && l.Stores == 0 && (l.Atomics > 0 || l.Loads == 1)
+}
+
+// asks reports whether a loop may be one that asks: it works on an atomic, stores nothing itself and makes a call or two (a
+// yield, a sleep of nothing, a count).
+func asks(l *evidence.Loop) bool {
+	return l.Bytes > 0 && l.Bytes <= 2*tightLoop && l.Calls <= 2 && l.Stores == 0 && l.Atomics > 0
 }
 
 // Parked says how a waiting goroutine polls, by the alarm that will wake it within limit ns.

@@ -102,16 +102,24 @@ func (t *target) signalOf(d *evidence.Death, s *signalInfo) {
 	}
 }
 
-// deadMachine is the M of the thread that died: of the first thread in a core by the kernel; else the M that says it is
-// dying.
+// deadMachine is the M on which the process died. Under GOTRACEBACK=crash every thread is dying: the first one relays SIGQUIT
+// to the others, so that each prints its stack (runtime/signal_unix.go, sighandler). Among those that say they are dying it is
+// the one that no such relay started; else the first thread of a core by the kernel.
 func (t *target) deadMachine() *machine {
+	var relayed *machine
 	for _, m := range t.machines {
-		if m.dying != 0 || m.throwing != 0 {
+		if m.dying == 0 && m.throwing == 0 {
+			continue
+		}
+		if !t.relayed(firstSignal(m)) {
 			return m
 		}
+		if relayed == nil {
+			relayed = m
+		}
 	}
-	if t.live() || len(t.core.Threads) == 0 {
-		return nil
+	if relayed != nil || t.live() || len(t.core.Threads) == 0 {
+		return relayed
 	}
 	for _, m := range t.machines {
 		if m.tid == t.core.Threads[0].TID {
@@ -119,6 +127,12 @@ func (t *target) deadMachine() *machine {
 		}
 	}
 	return nil
+}
+
+// relayed reports whether a signal is the SIGQUIT that the process sent itself.
+func (t *target) relayed(s *signalInfo) bool {
+	const sigquit = 3
+	return s != nil && s.number == sigquit && s.code <= 0 && s.sender == t.core.Process.PID
 }
 
 // faultOf takes the fault from the goroutine, where the runtime's signal handler has put it (runtime/signal_unix.go,

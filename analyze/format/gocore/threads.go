@@ -161,11 +161,9 @@ func (w *threadWalk) bounds(sp uint64) (span, place) {
 		if s := w.t.stackOf(w.m.gsig); s.holds(sp) {
 			return s, placeSignal
 		}
-		if s := w.t.stackOf(w.m.g0); s.holds(sp) {
-			return s, placeSystem
-		}
 	}
-	// A stack of C, or the main thread's, whose bounds the runtime only guesses.
+	// A system stack. Of those that C has made the runtime knows the end only roughly (runtime/cgo, threadentry), so the
+	// bound is the memory that is there; Go's frames end at mstart in any case.
 	rest := w.t.core.Mem.Contiguous(sp)
 	return span{sp, sp + min(uint64(len(rest)), maxSystemStack)}, placeSystem
 }

@@ -222,7 +222,7 @@ func TestExpressions(t *testing.T) {
 		{"signed LEB", []byte{opConsts, 0x7f}, ^uint64(0)},
 		{"register and load", []byte{opBreg0 + 7, 16, opDeref}, 0x1122334455667788},
 		{"load of two bytes", []byte{opBregx, 7, 16, opDerefSize, 2}, 0x7788},
-		{"stack", []byte{opLit0 + 1, opLit0 + 2, opOver, opSwap, opMinus}, 1},
+		{"stack", []byte{opLit0 + 1, opLit0 + 2, opOver, opSwap, opMinus}, ^uint64(0)},
 		{"rot", []byte{opLit0 + 1, opLit0 + 2, opLit0 + 3, opRot, opDrop, opDrop}, 3},
 		{"division rounds to zero", []byte{opConst1s, 0xf9, opLit0 + 2, opDiv}, ^uint64(2)},
 		{"branch taken", []byte{opLit0 + 1, opBra, 1, 0, opLit0 + 9, opLit0 + 5}, 5},

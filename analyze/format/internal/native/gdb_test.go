@@ -431,3 +431,37 @@ func TestArm64(t *testing.T) {
 		}
 	}
 }
+
+// TestVDSO names and unwinds the code that the kernel maps into every process.
+func TestVDSO(t *testing.T) {
+	exe := compile(t, "gcc", "null.c.txt")
+	c, m, _ := openCore(t, crash(t, exe), elfcore.FindOptions{Exe: exe})
+	img, bias, ok := c.VDSO()
+	if !ok {
+		t.Skip("this kernel has no vDSO")
+	}
+	f, err := img.ELF()
+	if err != nil {
+		t.Fatal(err)
+	}
+	syms, err := f.DynamicSymbols()
+	if err != nil {
+		t.Fatal(err)
+	}
+	tried := 0
+	for _, s := range syms {
+		if s.Size == 0 || !strings.HasPrefix(s.Name, "__vdso") && !strings.HasPrefix(s.Name, "__kernel") {
+			continue
+		}
+		tried++
+		pc := s.Value + bias
+		mod := m.Find(pc)
+		got, _ := m.Symbol(pc)
+		if mod == nil || mod.Path != "[vdso]" || got.Offset != 0 || got.Name == "" || mod.fdeFor(pc) == nil {
+			t.Errorf("%s at %#x: module %v, symbol %+v", s.Name, pc, mod, got)
+		}
+	}
+	if tried == 0 {
+		t.Error("the vDSO has no functions")
+	}
+}
