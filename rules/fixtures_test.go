@@ -33,6 +33,26 @@ func TestCrashTexts(t *testing.T) {
 	ruletest.Fixtures(t, opener(t), rules.All(), incidents...)
 }
 
+// TestOlderRuntimes does both for other versions of the runtime: the oldest that is supported, and the first with the new
+// maps and the new names of wrappers.
+func TestOlderRuntimes(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds and crashes fixture programs: left out with -short")
+	}
+	for _, toolchain := range []string{"go1.21.13", "go1.24.13"} {
+		t.Run(toolchain, func(t *testing.T) {
+			incidents := ruletest.Every(t, func(s *fixtures.Scenario) bool { return strings.HasPrefix(s.Name, "crash-") })
+			for i := range incidents {
+				incidents[i].Program.Toolchain = toolchain
+				text := incidents[i]
+				text.Text = true
+				incidents = append(incidents, text)
+			}
+			ruletest.Fixtures(t, opener(t), rules.All(), incidents...)
+		})
+	}
+}
+
 func opener(t *testing.T) ruletest.Opener {
 	return func(paths ...string) (*evidence.Case, error) {
 		return analyze.Open(t.Context(), paths, format.Options{})

@@ -21,7 +21,7 @@ func (a *app) captureCommand() *cobra.Command {
 		Short: "Write a core of a live process without killing it (Linux)",
 		Long: `Stop a process, write its memory and registers as a core file, let it run on, and say how to read the core.
 
-The process stands still while its memory is written: about a second a gigabyte on a fast disk. It is neither killed nor changed,
+The process stands still while its memory is written. It is neither killed nor changed,
 also when the capture fails or is interrupted. You must be the user who runs the process, or root.
 
 The core holds the whole memory of the process, secrets included: keep it where only you can read it.`,

@@ -42,7 +42,8 @@ var bySignal = map[int]struct{ short, fix string }{
 func mechanismOf(c *evidence.Case, crash *derive.Crash) mechanism {
 	m := mechanism{seen: seen(c, crash)}
 	_, m.inC = derive.Has(crash.Stack, "runtime.cgocall")
-	m.inC = m.inC || crash.Native != nil || crash.Goroutine.Flags.Has(evidence.FlagCgo)
+	m.inC = m.inC || crash.Native != nil || crash.Goroutine.Flags.Has(evidence.FlagCgo) ||
+		strings.Contains(c.Death.Detail, "during cgo execution")
 	m.inRuntime = strings.Contains(crash.Fatal(c), "during runtime execution")
 	meaning, ok := bySignal[crash.Signal]
 	m.short, m.fix = meaning.short, meaning.fix

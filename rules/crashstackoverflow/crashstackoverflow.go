@@ -52,7 +52,7 @@ func finding(c *evidence.Case, crash *derive.Crash, frames *derive.Frames) diagn
 	f := diagnosis.Finding{
 		Subject:    crash.Subject(),
 		Claim:      crash.Name() + " ran over the limit of its stack",
-		Because:    []diagnosis.Reason{{Text: fmt.Sprintf("the runtime ended the process with the fatal error %q", derive.Quote(crash.Fatal(c))), Refs: crash.Refs()}},
+		Because:    []diagnosis.Reason{{Text: ended(c, crash), Refs: crash.Refs()}},
 		Confidence: diagnosis.Proved,
 		Severity:   diagnosis.Critical,
 	}
@@ -70,6 +70,17 @@ func finding(c *evidence.Case, crash *derive.Crash, frames *derive.Frames) diagn
 		f.Locations = append(f.Locations, diagnosis.Location{Role: diagnosis.RoleCreator, Frame: created, Ref: crash.Subject()})
 	}
 	return f
+}
+
+// ended is what the runtime said, with the limit where the evidence has it.
+func ended(c *evidence.Case, crash *derive.Crash) string {
+	text := fmt.Sprintf("the runtime ended the process with the fatal error %q", derive.Quote(crash.Fatal(c)))
+	for line := range strings.Lines(c.Death.Detail) {
+		if strings.Contains(line, "stack exceeds") { // newstack in runtime/stack.go
+			text += fmt.Sprintf(" after %q", strings.TrimPrefix(strings.TrimSpace(line), "runtime: "))
+		}
+	}
+	return text
 }
 
 // tellLoop fills in a recursion whose cycle is known.

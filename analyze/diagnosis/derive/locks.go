@@ -196,7 +196,9 @@ func (f *Frames) InTraffic(s evidence.Stack) bool {
 	for i := range s.Len() {
 		switch pkg := Package(s.At(i).Function); {
 		case pkg == "sync" || pkg == "internal/sync":
-			return strings.Contains(s.At(i).Function, "Mutex)")
+			if strings.Contains(s.At(i).Function, "Mutex)") {
+				return true
+			}
 		case f.Owner(s.FrameID(i)) != OwnerRuntime:
 			return false
 		}

@@ -101,6 +101,8 @@ func (l *Locks) judgeTime(q *Queue, lock *Lock, r Rates) {
 		decide(QueueSlow, true, r.Refs, "the busiest processor has switched goroutines only %.0f times a second since the start", r.Sched)
 	case h.G.Flags.Has(evidence.FlagAsync) && l.thawed():
 		decide(QueueSlow, true, self, "the holder was taken off its processor by force, which the runtime does after %d ms", sliceTime)
+	case l.traffic(lock):
+		decide(QueueShort, false, self, "others are in the middle of taking or releasing the lock: it changes hands")
 	case l.callsOn(h):
 		decide(QueueSlow, false, self, "the holder is inside a call that it makes with the lock held; how long that takes is not in this evidence")
 	default:
@@ -122,6 +124,15 @@ func (l *Locks) callsOn(h Holder) bool {
 		}
 	}
 	return false
+}
+
+// traffic reports whether goroutines that run or could are inside an operation of this lock, judged by who calls it.
+func (l *Locks) traffic(lock *Lock) bool {
+	return slices.ContainsFunc(l.c.Groups(), func(g evidence.Group) bool {
+		s := l.c.Stack(g.Stack)
+		active := g.State == evidence.StateRunning || g.State == evidence.StateRunnable || g.State == evidence.StatePreempted
+		return active && l.f.InTraffic(s) && l.sameOwner(lock, s)
+	})
 }
 
 // moves reports whether a goroutine of the program was on a processor or wanted one.

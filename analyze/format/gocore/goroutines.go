@@ -75,6 +75,7 @@ type worker struct {
 	waits     []evidence.Wait // cases of selects
 	locks     map[uint64]evidence.SyncKind
 	transfers []transferRow
+	conds     map[uint64]bool      // lists of conditions, and what was taken for one and is none
 	lockCodes map[uint64]*lockCode // by entry of function
 	suspects  []suspect
 }
@@ -97,7 +98,7 @@ func (t *target) readGoroutines(ctx context.Context) error {
 	workers := make([]*worker, jobs)
 	for i := range workers {
 		workers[i] = &worker{t: t, u: newUnwinder(t), index: map[uint64][]uint32{}, locks: map[uint64]evidence.SyncKind{},
-			lockCodes: map[uint64]*lockCode{}}
+			lockCodes: map[uint64]*lockCode{}, conds: map[uint64]bool{}}
 	}
 	for at := 0; at < len(list)/8; {
 		if err := ctx.Err(); err != nil {
@@ -176,9 +177,11 @@ func (w *worker) goroutine(g uint64) gRow {
 	if row.status == statusWaiting || states[row.status] == evidence.StateLeaked {
 		row.reason = raw[o.WaitReason]
 		row.since = int64(le.Uint64(raw[o.WaitSince:]))
-		row.waitsOn = w.waitsOn(&row, le.Uint64(raw[o.Waiting:]))
 	}
 	w.unwindRow(&row, raw)
+	if row.status == statusWaiting || states[row.status] == evidence.StateLeaked {
+		row.waitsOn = w.waitsOn(&row, le.Uint64(raw[o.Waiting:]))
+	}
 	w.transfer(&row, w.stacks[row.stack].firstTrap)
 	w.suspect(&row)
 	return row

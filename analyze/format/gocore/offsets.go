@@ -96,6 +96,9 @@ type offsets struct {
 		RecvQ  uint64 `field:"runtime.hchan.recvq.first"`
 		SendQ  uint64 `field:"runtime.hchan.sendq.first"`
 	}
+	NotifyList struct {
+		Head uint64 `field:"runtime.notifyList.head"`
+	}
 	Panic struct {
 		Arg       uint64 `field:"runtime._panic.arg"`
 		Link      uint64 `field:"runtime._panic.link"`

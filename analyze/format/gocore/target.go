@@ -34,25 +34,26 @@ type target struct {
 	arm64  bool
 	b      *evidence.Builder
 
-	symbols      symbolizer
-	machines     []*machine          // the runtime's Ms, in the order of allm
-	gOwner       map[uint64]*machine // the M that executes a goroutine, by address of the g
-	native       *native.Modules     // shared objects, when a thread may have frames of C
-	dead         *machine            // the M on which the process died; nil when none did
-	sites        map[uint64]evidence.FrameID
-	system       map[uint64]bool // whether the goroutines that start at a pc are the runtime's own
-	reasons      []string        // wait reasons of this version by number
-	kinds        []waitKind      // what each wait reason waits for
-	sema         map[uint64]uint64
-	now          int64                        // nanotime of the newest event in the core: the process lived at least until then
-	transfers    map[uint64]transferFunc      // by entry of function
-	truncated    atomic.Bool                  // some transfers were left out
-	lockEntries  map[uint64]lockFunc          // by entry of function
-	libraryEntry map[uint64]bool              // functions of package sync itself
-	suspects     []suspect                    // goroutines that may hold a lock
-	locks        map[uint64]evidence.SyncKind // locks that somebody waits for
-	symtab       []elf.Symbol                 // read when a global is first asked for
-	broken       broken
+	symbols                 symbolizer
+	machines                []*machine          // the runtime's Ms, in the order of allm
+	gOwner                  map[uint64]*machine // the M that executes a goroutine, by address of the g
+	native                  *native.Modules     // shared objects, when a thread may have frames of C
+	dead                    *machine            // the M on which the process died; nil when none did
+	sites                   map[uint64]evidence.FrameID
+	system                  map[uint64]bool // whether the goroutines that start at a pc are the runtime's own
+	reasons                 []string        // wait reasons of this version by number
+	kinds                   []waitKind      // what each wait reason waits for
+	sema                    map[uint64]uint64
+	now                     int64                        // nanotime of the newest event in the core: the process lived at least until then
+	transfers               map[uint64]transferFunc      // by entry of function
+	truncated               atomic.Bool                  // some transfers were left out
+	waitGroupWait, condWait uint64                       // entries of functions
+	lockEntries             map[uint64]lockFunc          // by entry of function
+	libraryEntry            map[uint64]bool              // functions of package sync itself
+	suspects                []suspect                    // goroutines that may hold a lock
+	locks                   map[uint64]evidence.SyncKind // locks that somebody waits for
+	symtab                  []elf.Symbol                 // read when a global is first asked for
+	broken                  broken
 }
 
 // open opens a core and everything that is needed to understand it. The order matters: nothing of the executable is used

@@ -41,6 +41,8 @@ func (t *target) prepareWaits() {
 	for i, name := range t.reasons {
 		t.kinds[i] = waitKinds[name]
 	}
+	waits := t.tab.Lookup("sync.(*WaitGroup).Wait", "sync.(*Cond).Wait")
+	t.waitGroupWait, t.condWait = waits["sync.(*WaitGroup).Wait"].Entry, waits["sync.(*Cond).Wait"].Entry
 	if !t.semaInWaiting() {
 		t.sema = t.readSemaphores()
 	}
@@ -66,18 +68,70 @@ func (w *worker) waitsOn(row *gRow, sudog uint64) uint64 {
 		return w.channels(row, sudog, k.mode)
 	}
 	elem := w.t.sema[row.g]
-	if sudog != 0 {
+	switch {
+	case sudog != 0:
 		elem, _ = w.u.mem.Uint64(sudog + w.t.off.Sudog.Elem)
+	case k.kind == evidence.SyncCond:
+		elem = w.condition()
+	}
+	if k.kind == evidence.SyncSemaphore && w.walked(w.t.waitGroupWait) >= 0 {
+		k = waitKinds["sync.WaitGroup.Wait"] // until Go 1.24 the reason is only "semacquire"
 	}
 	if elem <= k.back {
 		return 0
 	}
-	return w.lock(row, elem, k)
+	return w.lock(elem, k)
 }
 
-// lock notes a lock or the like. A semaphore of a wait group is told from others by the function that waits (until Go 1.24
-// the reason is only "semacquire").
-func (w *worker) lock(row *gRow, elem uint64, k waitKind) uint64 {
+// walked is the index of the frame of a function, given by its entry, among the inner frames of the last walk; -1 when there is
+// none.
+func (w *worker) walked(entry uint64) int {
+	const inner = 8 // a wait stands at the end of the stack
+	for i, pc := range w.u.pcs[:min(len(w.u.pcs), inner)] {
+		if e := w.u.info(pc); e.ok && e.fn.Entry == entry && entry != 0 {
+			return i
+		}
+	}
+	return -1
+}
+
+// condition finds the list of the condition that the goroutine of the last walk waits for. Up to Go 1.25 nothing points from a
+// goroutine to it (runtime/sema.go, notifyListWait), but the frame of Cond.Wait keeps the Cond, which it locks again
+// afterwards. A word counts when what it points to is a Cond with a goroutine in its list that waits for a condition.
+func (w *worker) condition() uint64 {
+	i := w.walked(w.t.condWait)
+	if i < 0 || i+1 >= len(w.u.sps) {
+		return 0
+	}
+	back := waitKinds["sync.Cond.Wait"].back
+	for at := w.u.sps[i]; at < w.u.sps[i+1]+callerSlots; at += 8 {
+		v, ok := w.u.mem.Uint64(at)
+		if ok && v > back && w.isCondition(v+back) {
+			return v + back
+		}
+	}
+	return 0
+}
+
+// isCondition reports whether there is a list of waiters of a condition at an address.
+func (w *worker) isCondition(list uint64) bool {
+	if known, ok := w.conds[list]; ok {
+		return known
+	}
+	o := w.t.off
+	head, ok := w.u.mem.Uint64(list + o.NotifyList.Head)
+	yes := false
+	if ok && head != 0 {
+		g, _ := w.u.mem.Uint64(head + o.Sudog.G)
+		reason, ok := w.u.mem.Uint8(g + o.G.WaitReason)
+		yes = ok && int(reason) < len(w.t.kinds) && w.t.kinds[reason].kind == evidence.SyncCond
+	}
+	w.conds[list] = yes
+	return yes
+}
+
+// lock notes a lock or the like.
+func (w *worker) lock(elem uint64, k waitKind) uint64 {
 	addr := elem - k.back
 	w.locks[addr] = max(w.locks[addr], k.kind) // a mutex at the address of an RWMutex is its field w
 	return addr

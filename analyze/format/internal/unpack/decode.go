@@ -2,7 +2,6 @@ package unpack
 
 import (
 	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -37,10 +36,7 @@ func newDecoder(kind Kind, r *bufio.Reader) (io.Reader, func(), error) {
 	case LZ4, LZ4Legacy:
 		return &lz4Frames{in: r, z: lz4.NewReader(r)}, nothing, nil
 	case XZ:
-		if err := checkXZ(r); err != nil {
-			return nil, nothing, err
-		}
-		z, err := xz.NewReader(r)
+		z, err := xz.NewReader(newXZGuard(r))
 		return z, nothing, err
 	}
 	return r, nothing, nil
@@ -74,44 +70,6 @@ func (f *lz4Frames) Read(p []byte) (int, error) {
 		}
 		f.z.Reset(f.in)
 	}
-}
-
-// Layout of an .xz block header (.xz file format 1.2.1, sections 2.1.1 and 3.1): the first block follows the 12 bytes of
-// the stream header; flags in its second byte say which sizes precede the filters; LZMA2 has the id 0x21.
-const (
-	xzStreamHeader = 12
-	xzLZMA2        = 0x21
-	xzMaxHeader    = 1024
-)
-
-// checkXZ refuses a first block whose dictionary is larger than allowed: the library allocates what the header says.
-func checkXZ(r *bufio.Reader) error {
-	head, _ := r.Peek(xzStreamHeader + xzMaxHeader) // a short file gives what it has
-	if len(head) < xzStreamHeader+2 || head[xzStreamHeader] == 0 {
-		return nil // no block, or cut off: the decoder says so
-	}
-	block := head[xzStreamHeader:]
-	block = block[:min(len(block), 4*(int(block[0])+1))]
-	at := bytes.Index(block[2:], []byte{xzLZMA2, 1})
-	if at < 0 || at+4 >= len(block) {
-		return nil
-	}
-	if xzDictSize(block[at+4]) > maxWindow {
-		return ErrWindow
-	}
-	return nil
-}
-
-// xzDictSize decodes the size byte of the LZMA2 filter (section 5.3.1): 40 is 4 GiB - 1, others are 2 or 3 times a power of two.
-func xzDictSize(b byte) uint64 {
-	bits := b & 0x3f
-	if bits > 40 {
-		return 0 // invalid: the decoder says so
-	}
-	if bits == 40 {
-		return 1<<32 - 1
-	}
-	return (2 | uint64(bits&1)) << (bits/2 + 11)
 }
 
 // guarded turns a panic of a decoder into an error.
