@@ -32,7 +32,7 @@ const maxTextLine = 8*MaxFrames + 1<<16
 func ReadText(r io.Reader, to *Builder) error {
 	scan := bufio.NewScanner(r)
 	scan.Buffer(make([]byte, 1<<16), maxTextLine)
-	t := &textReader{to: to, frames: map[FrameID]FrameID{}, stacks: map[StackID]StackID{}}
+	t := &textReader{to: to, frames: map[FrameID]FrameID{0: 0}, stacks: map[StackID]StackID{0: 0}}
 	t.read = t.readers()
 	for line := 1; scan.Scan(); line++ {
 		text := scan.Text()
@@ -141,15 +141,26 @@ func (t *textReader) processor(f *fieldReader) {
 	t.to.c.Scheduler.Processors = append(t.to.c.Scheduler.Processors, v)
 }
 
+// errNoID is about a record that nothing could name: id 0 is "none".
+var errNoID = errors.New("want a number from 1 on")
+
 func (t *textReader) frame(f *fieldReader) {
 	r := frameRecord{}
 	r.visit(f)
+	if r.ID == 0 {
+		f.fail("id", errNoID)
+		return
+	}
 	t.frames[r.ID] = t.to.Frame(r.Frame)
 }
 
 func (t *textReader) stack(f *fieldReader) {
 	r := stackRecord{}
 	r.visit(f)
+	if r.ID == 0 {
+		f.fail("id", errNoID)
+		return
+	}
 	for i, id := range r.Frames {
 		own, ok := t.frames[id]
 		if !ok {

@@ -198,9 +198,6 @@ func (m *maker) next() {
 	if len(m.doc.Findings) > 0 {
 		add(m.tool() + " explain " + m.doc.Findings[0].Rule)
 	}
-	if len(m.doc.Waits.Nodes) > 0 {
-		add(m.tool() + " graph" + m.files())
-	}
 	if m.c.Goroutines().Len() > 0 {
 		add(m.tool() + " stacks" + m.files())
 	}

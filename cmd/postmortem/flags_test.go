@@ -82,16 +82,20 @@ func TestCommandLine(t *testing.T) {
 
 func TestParseOutputs(t *testing.T) {
 	a := &app{stdout: &strings.Builder{}, getenv: func(string) string { return "" }}
-	f := outputFlags{format: "text", outputs: []string{"json=a=b.json", "markdown=r.md"}, color: "always", verbose: true}
+	f := outputFlags{format: "text", outputs: []string{"json=a=b.json", "markdown=r.md"}, color: "always"}
 	got, err := f.parse(a)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(got) != 3 || got[0].path != "" || !got[0].looks.Color || got[1].path != "a=b.json" || got[1].looks.Color || !got[2].looks.Verbose {
+	if len(got) != 3 || got[0].path != "" || !got[0].looks.Color || got[1].path != "a=b.json" || got[1].looks.Color {
 		t.Errorf("outputs %+v", got)
 	}
 	if !wantSums(got) || wantSums(got[:1]) {
 		t.Error("sums are printed by JSON and Markdown, and not by text")
+	}
+	f = outputFlags{format: "text", color: "never", verbose: true}
+	if got, err = f.parse(a); err != nil || !got[0].looks.Verbose || !wantSums(got) {
+		t.Errorf("outputs %+v, %v: text prints sums when it is verbose", got, err)
 	}
 }
 

@@ -39,7 +39,7 @@ var styles = map[string]style{
 	"json": {true, func(w io.Writer, m made, _ text.Options) error {
 		return jsonreport.Write(w, m.doc, jsonreport.Options{})
 	}},
-	"case": {false, func(w io.Writer, m made, _ text.Options) error {
+	"case": {true, func(w io.Writer, m made, _ text.Options) error {
 		if m.c == nil {
 			return errNoCase
 		}
@@ -114,9 +114,9 @@ func (f *outputFlags) looks(a *app) (text.Options, error) {
 	return opt, nil
 }
 
-// wantSums reports whether an output prints the sums of the inputs.
+// wantSums reports whether an output prints the sums of the inputs. Text does when it is verbose.
 func wantSums(outputs []output) bool {
-	return slices.ContainsFunc(outputs, func(o output) bool { return styles[o.format].sums })
+	return slices.ContainsFunc(outputs, func(o output) bool { return styles[o.format].sums || o.looks.Verbose })
 }
 
 // writeAll writes files first: stdout may be a pipe that ends early.

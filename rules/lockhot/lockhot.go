@@ -177,19 +177,20 @@ func (h *hot) confidence(q derive.Queue) diagnosis.Confidence {
 	return diagnosis.Possible
 }
 
-// locations are the section: the holder's line where one is known, else the Lock of most waiters.
+// locations are where the lock is asked for, by most goroutines first, and the holder's line where one is known: nobody is to
+// blame for a short section, so the line to open is the Lock.
 func (h *hot) locations(lock *derive.Lock, q derive.Queue) []diagnosis.Location {
 	var list []diagnosis.Location
+	for _, w := range lock.Waiters[:min(len(lock.Waiters), 3)] {
+		s := h.c.Stack(w.Stack)
+		if i, ok := h.f.UserFrame(s); ok {
+			list = append(list, diagnosis.Location{Role: diagnosis.RoleLock, Frame: s.At(i)})
+		}
+	}
 	if g := q.Root.Holder.G; g.ID != 0 {
 		s := h.c.Stack(g.Stack)
 		if i, ok := h.f.UserFrameFrom(s, min(q.Root.Holder.Depth, s.Len())); ok {
 			list = append(list, diagnosis.Location{Role: diagnosis.RoleHolder, Frame: s.At(i), Ref: g.Ref()})
-		}
-	}
-	for _, w := range lock.Waiters[:min(len(lock.Waiters), 3)] {
-		s := h.c.Stack(w.Stack)
-		if i, ok := h.f.UserFrame(s); ok {
-			list = append(list, diagnosis.Location{Role: diagnosis.RoleWaiter, Frame: s.At(i)})
 		}
 	}
 	return list

@@ -2,6 +2,7 @@ package godump
 
 import (
 	"bytes"
+	"cmp"
 	"strconv"
 	"strings"
 
@@ -74,7 +75,7 @@ func functionName(printed string) string {
 	if printed == panicPrinted {
 		return panicFunction
 	}
-	return printed
+	return cmp.Or(printed, "?")
 }
 
 const (

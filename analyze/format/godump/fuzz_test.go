@@ -28,10 +28,15 @@ func FuzzRead(f *testing.F) {
 	f.Add([]byte("panic: "))
 	f.Add([]byte("goroutine 0 []:\n\n\t"))
 	f.Add([]byte("PC=0x1\ngoroutine 1 gp=0x1 [x labels:{]:\n(\n)\n...0 frames elided...\ncreated by "))
+	file, err := os.Create(filepath.Join(f.TempDir(), "input"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	defer file.Close()
 	f.Fuzz(func(t *testing.T, text []byte) {
 		var before, after runtime.MemStats
 		runtime.ReadMemStats(&before)
-		c, err := readText(t, "fuzz", text)
+		c, err := readFile(t, file, "fuzz", text)
 		runtime.ReadMemStats(&after)
 		const fixed = 4 << 20 // two line buffers and tables
 		if used := after.TotalAlloc - before.TotalAlloc; used > fixed+2000*uint64(len(text)) {
@@ -44,7 +49,7 @@ func FuzzRead(f *testing.F) {
 			return
 		}
 		checkCase(t, c)
-		again, err := readText(t, "fuzz", text)
+		again, err := readFile(t, file, "fuzz", text)
 		if err != nil || caseText(t, again) != caseText(t, c) {
 			t.Error("read twice, it is not the same")
 		}

@@ -191,3 +191,12 @@ func open(t testing.TB, data []byte) (*Core, []Gap) {
 	t.Cleanup(func() { _ = c.Close() })
 	return c, gaps
 }
+
+// writeTo writes data to path.
+func writeTo(t testing.TB, path string, data []byte) string {
+	t.Helper()
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}

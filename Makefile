@@ -1,0 +1,51 @@
+# make test, make build and go run ./cmd/postmortem demo work in a fresh clone.
+
+TOOLS ?= $(shell go env GOCACHE)/../postmortem-tools
+FUZZTIME ?= 5s
+LINT_VERSION := v2.15.0
+PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
+
+export PATH := $(TOOLS):$(PATH)
+
+.PHONY: all build test bench lint generate cross fuzz tools clean
+
+all: build
+
+# One static binary.
+build:
+	CGO_ENABLED=0 go build -trimpath -o bin/postmortem ./cmd/postmortem
+
+# Tests compare with gdb, delve, viewcore and others: what may be installed is, and what is missing is named.
+tools:
+	@.ci/tools "$(TOOLS)"
+
+test: tools
+	go test -timeout 20m ./...
+
+# Large cores are made once and cached; the first run takes long and wants some 10 GB of disk.
+bench: tools
+	go test -run '^$$' -bench . -benchmem -timeout 60m ./...
+
+# golangci-lint is built on first use, which takes some minutes. LINT=off leaves it out.
+lint:
+	go vet ./...
+ifneq ($(LINT),off)
+	@test -x "$(TOOLS)/golangci-lint" || GOBIN="$(TOOLS)" go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
+	"$(TOOLS)/golangci-lint" run ./...
+endif
+
+# The registry of the rules, their pages, and other files that are made from code.
+generate:
+	go generate ./...
+
+cross:
+	@for p in $(PLATFORMS); do \
+		echo "$$p"; \
+		CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} go build -o /dev/null ./cmd/postmortem || exit 1; \
+	done
+
+fuzz:
+	@.ci/fuzz $(FUZZTIME)
+
+clean:
+	rm -rf bin

@@ -1,0 +1,6 @@
+package main
+
+import "fmt"
+func table(r []result) string { return fmt.Sprint(r) }
+func page(r []result) string { return "" }
+func misses(r []result) []string { return nil }
