@@ -269,6 +269,9 @@ func (b *Builder) Alarm(a Alarm) {
 // Loop adds the loop in which a goroutine was found.
 func (b *Builder) Loop(l Loop) { b.c.Loops = append(b.c.Loops, l) }
 
+// Variable adds a variable of a frame.
+func (b *Builder) Variable(v Variable) { b.c.Variables = append(b.c.Variables, v) }
+
 // Panic adds a panic in flight; call it for the newest first. Panics of a goroutine that an earlier source has told about are left
 // out.
 func (b *Builder) Panic(p Panic) {
@@ -339,3 +342,6 @@ func hasRepeats(sorted []uint64) bool {
 	}
 	return false
 }
+
+// FrameOf returns an interned frame.
+func (b *Builder) FrameOf(id FrameID) Frame { return b.c.Frame(id) }

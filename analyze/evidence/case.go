@@ -19,6 +19,7 @@ type Case struct {
 	Threads   []Thread
 	Holds     []Hold
 	Transfers []Transfer
+	Variables []Variable
 	Alarms    []Alarm // timers that are due within AlarmHorizon
 	Loops     []Loop  // loops of goroutines that were on a processor
 	Gaps      []Gap

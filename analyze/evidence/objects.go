@@ -170,3 +170,15 @@ type Thread struct {
 
 // Ref is the reference of the row.
 func (t Thread) Ref() Ref { return ThreadRef(t.TID) }
+
+// Variable is an argument or a local variable of a frame. Values are scalars, pointers and lengths; the contents of strings,
+// slices and maps are never kept, because they may be secrets.
+type Variable struct {
+	Goroutine int64
+	Depth     int // index of the frame in the goroutine's stack
+	Name      string
+	Type      string // as in the source: "*main.Session"
+	Value     string // "nil", "42", "0xc000012345", "string of 17 bytes", "len 3, cap 8"
+	Argument  bool
+	Trust     Trust
+}

@@ -228,6 +228,16 @@ func (l *Loop) visit(f fields) {
 	enumeration(f, "trust", trustNames, &l.Trust)
 }
 
+func (v *Variable) visit(f fields) {
+	f.num("goroutine", &v.Goroutine)
+	integer(f, "depth", &v.Depth)
+	f.str("name", &v.Name)
+	f.str("type", &v.Type)
+	f.str("value", &v.Value)
+	f.flag("argument", &v.Argument)
+	enumeration(f, "trust", trustNames, &v.Trust)
+}
+
 func (t *Thread) visit(f fields) {
 	integer(f, "tid", &t.TID)
 	f.str("name", &t.Name)

@@ -90,6 +90,7 @@ func (c *Case) writeRecords(t *textWriter) {
 	writeAll(t, "thread", c.Threads, (*Thread).visit)
 	writeAll(t, "hold", c.Holds, (*Hold).visit)
 	writeAll(t, "transfer", c.Transfers, (*Transfer).visit)
+	writeAll(t, "variable", c.Variables, (*Variable).visit)
 	writeAll(t, "alarm", c.Alarms, (*Alarm).visit)
 	writeAll(t, "loop", c.Loops, (*Loop).visit)
 	t.record("coverage", c.Coverage.visit)

@@ -123,6 +123,7 @@ func (t *textReader) readers() map[string]func(*fieldReader) {
 			v.Frame, v.Site = t.frames[v.Frame], t.frames[v.Site]
 			b.Hold(v)
 		},
+		"variable": func(f *fieldReader) { v := Variable{}; v.visit(f); b.Variable(v) },
 		"transfer": func(f *fieldReader) { v := Transfer{}; v.visit(f); b.Transfer(v) },
 		"alarm":    func(f *fieldReader) { v := Alarm{}; v.visit(f); b.Alarm(v) },
 		"loop":     func(f *fieldReader) { v := Loop{}; v.visit(f); b.Loop(v) },

@@ -46,9 +46,21 @@ type Options struct {
 	Sysroot    string   // --sysroot: where the mapped files of the process lie on this machine
 	DebugDirs  []string // --debug-dir: folders with separate debug information
 	MaxMemory  int64    // --max-memory in bytes; 0 is the default of each reader
-	Jobs       int      // --jobs: how many processors to use; 0 is all
+	Variables  Variables
+	Jobs       int // --jobs: how many processors to use; 0 is all
 	Progress   func(doing string, done, total int64)
 }
+
+// Variables says of which goroutines a reader is to give arguments and local variables. Loading them costs some tenths of a
+// second, and as much memory as the debug information of the program.
+type Variables uint8
+
+// The choices.
+const (
+	VariablesOfCrash  Variables = iota // of the goroutine on which the process died, if one did
+	VariablesOfGroups                  // of one goroutine of each distinct stack as well
+	VariablesNone
+)
 
 // Report calls Progress when there is one.
 func (o Options) Report(doing string, done, total int64) {

@@ -39,7 +39,8 @@ var Rule = &diagnosis.Rule{
 		Since:  "0.1.0",
 	},
 	Needs: []evidence.Kinds{evidence.KindGoroutines | evidence.KindTransfers | evidence.KindScheduler,
-		evidence.KindGoroutines | evidence.KindTransfers},
+		evidence.KindGoroutines | evidence.KindTransfers,
+		evidence.KindGoroutines | evidence.KindThreads}, // of a core without transfers one can say that there are none
 	Limits: []diagnosis.Limit{
 		{Name: "max-bytes", Doc: "length of the buffer up to which a transfer is tiny", Default: 8,
 			Origin: "a machine word: numbers and runes that are read one by one; a buffered reader asks for 4096 bytes"},

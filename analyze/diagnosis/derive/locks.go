@@ -263,16 +263,27 @@ func Receiver(function string) string {
 	return function
 }
 
+// holdersOf returns the holders that the reader inferred. Of several candidates those are left out that wait for this lock
+// themselves: they stand at the Lock and not behind it.
 func (l *Locks) holdersOf(addr uint64) []Holder {
 	var list []Holder
+	waiting := 0
 	for _, i := range l.holds[addr] {
 		h := l.c.Holds[i]
 		g, ok := l.c.Goroutines().ByID(h.Goroutine)
 		if !ok {
 			continue
 		}
+		if h.Grade == evidence.HoldAmbiguous && g.WaitsOn == addr {
+			waiting++
+			continue
+		}
 		list = append(list, Holder{G: g, Depth: h.Depth, Site: h.Site, Grade: h.Grade, Reader: h.Reader, Why: h.Why,
 			Ref: evidence.Ref{Kind: evidence.RefHold, ID: uint64(i)}, Doing: l.f.Doing(g)})
+	}
+	if len(list) == 1 && waiting > 0 {
+		list[0].Grade = evidence.HoldUnique
+		list[0].Why = strings.TrimPrefix(list[0].Why+"; all other candidates wait for it themselves", "; ")
 	}
 	slices.SortStableFunc(list, func(a, b Holder) int {
 		return cmp.Or(cmp.Compare(a.Grade, b.Grade), cmp.Compare(rank(a.Doing), rank(b.Doing)))

@@ -120,9 +120,9 @@ func (p *Polls) Active(g evidence.Goroutine) Poll {
 		}
 		return Poll{}
 	}
-	for i := end - 1; i >= 0; i-- {
-		if shape := shapeOf(s.At(i).Function); shape != PollNone {
-			return Poll{Shape: shape, Frame: end, Callee: s.At(i).Function, Loop: p.loops[g.ID]}
+	if end > 0 { // only what the program itself calls: the library uses atomics and timers all the time
+		if shape := shapeOf(s.At(end - 1).Function); shape != PollNone {
+			return Poll{Shape: shape, Frame: end, Callee: s.At(end - 1).Function, Loop: p.loops[g.ID]}
 		}
 	}
 	if l := p.loops[g.ID]; l != nil && (waits(l) || asks(l)) {

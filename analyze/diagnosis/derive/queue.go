@@ -44,7 +44,7 @@ const (
 	hotRate   = 1000 // schedulings per second and processor from which a queue moves quickly
 	hotTicks  = 500  // and at least so many in all: start-up alone makes some hundred
 	slowRate  = 500  // schedulings per second and processor below which it does not
-	slowTime  = 1.0  // seconds the process must have run for that
+	slowTime  = 0.5  // seconds the process must have run for that
 	slowAge   = 1    // seconds of waiting from which a computing holder is slow, whatever the rates
 	maxLinks  = 16   // steps of a guessed chain
 	sliceTime = 10   // milliseconds after which the runtime preempts by force (runtime/proc.go, forcePreemptNS)

@@ -56,6 +56,7 @@ type stackRow struct {
 	firstTrap  bool // the innermost pc is exact
 	id         evidence.StackID
 	done       bool
+	shown      bool // it has its representative
 	looked     bool // transfers is filled in
 	transfers  []transferAt
 	searched   bool // holds is filled in

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/gopostmortem/postmortem/analyze/evidence"
+	"github.com/gopostmortem/postmortem/analyze/format"
 )
 
 // merge adds the rows of a worker to the Builder.
@@ -33,10 +34,24 @@ func (t *target) merge(w *worker) {
 		} else {
 			t.broken.add(s.broken, r.id)
 		}
+		t.goroutines++
+		if !s.shown {
+			s.shown = true
+			t.represent(w, s, r.id, roleOf)
+		}
 		t.addRow(r, state, s.id)
 	}
 	t.b.Coverage(c)
 	t.addObjects(w)
+}
+
+// represent notes the first goroutine of a stack as the one whose variables stand for all.
+func (t *target) represent(w *worker, s *stackRow, goid int64, roleOf func(uint64) role) {
+	if t.in.Options.Variables != format.VariablesOfGroups || len(t.representatives) == maxDelveStacks {
+		return
+	}
+	frames := t.symbols.appendFrames(nil, w.arena[s.start:s.end], s.firstTrap, roleOf)
+	t.representatives = append(t.representatives, subject{goid, frames})
 }
 
 func (t *target) addRow(r *gRow, state evidence.State, stack evidence.StackID) {

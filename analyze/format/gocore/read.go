@@ -73,6 +73,7 @@ func (t *target) readRuntime(ctx context.Context) error {
 	}
 	t.readLocks()
 	t.readHolds()
+	t.readVariables(ctx)
 	t.broken.report(t.b)
 	if t.truncated.Load() {
 		t.b.Gapf("buffer lengths of reads and writes", "only the first %d of every %d goroutines were looked at", maxTransfers, chunk)

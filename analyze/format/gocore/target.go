@@ -53,6 +53,8 @@ type target struct {
 	suspects                []suspect                    // goroutines that may hold a lock
 	locks                   map[uint64]evidence.SyncKind // locks that somebody waits for
 	symtab                  []elf.Symbol                 // read when a global is first asked for
+	representatives         []subject                    // one goroutine of each distinct stack, when their variables are wanted
+	goroutines              int                          // live ones
 	broken                  broken
 }
 

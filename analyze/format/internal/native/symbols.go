@@ -77,6 +77,9 @@ func (m *Module) loadSymbols() {
 	var all []symbol
 	for _, img := range m.symbolImages() {
 		all = append(all, symbolsOf(img)...)
+		if img != m.image {
+			_ = img.Close() // the names were copied, and the mapping was only read
+		}
 	}
 	slices.SortFunc(all, func(a, b symbol) int {
 		return cmp.Or(cmp.Compare(a.addr, b.addr), cmp.Compare(b2i(a.size == 0), b2i(b.size == 0)), cmp.Compare(a.rank, b.rank),
@@ -127,8 +130,7 @@ func miniDebug(path string, packed []byte) *elfcore.Image {
 	return img
 }
 
-// debugFile opens the separate debug file: by build-id, else by the name and checksum in .gnu_debuglink. It stays mapped
-// as long as the process lives, as its names are used.
+// debugFile opens the separate debug file: by build-id, else by the name and checksum in .gnu_debuglink.
 func (m *Module) debugFile() *elfcore.Image {
 	id := m.image.Identify().GNUBuildID
 	for _, path := range elfcore.BuildIDPaths(id, m.find, ".debug") {
