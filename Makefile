@@ -1,6 +1,6 @@
 # make test, make build and go run ./cmd/postmortem demo work in a fresh clone.
 
-TOOLS ?= $(shell go env GOCACHE)/../postmortem-tools
+TOOLS ?= $(abspath $(shell go env GOCACHE)/../postmortem-tools)
 FUZZTIME ?= 5s
 LINT_VERSION := v2.15.0
 PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"io"
 	"os"
 
@@ -57,7 +58,7 @@ func hashFile(ctx context.Context, path string, progress func(doing string, done
 		if progress != nil {
 			progress("hashing", done, info.Size())
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return hex.EncodeToString(sum.Sum(nil)), nil
 		}
 		if err != nil {

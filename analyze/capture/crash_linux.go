@@ -131,7 +131,7 @@ func (p *dying) quote() error {
 
 // keepText empties the pipe into the file, until the program ends.
 func (p *dying) keepText(ctx context.Context, text string) error {
-	stop := context.AfterFunc(ctx, func() { p.cmd.Process.Kill() }) //nolint:errcheck // it may be gone, which is what is wanted
+	stop := context.AfterFunc(ctx, func() { p.cmd.Process.Kill() })
 	defer stop()
 	if _, err := io.CopyN(io.Discard, p.stderr, int64(p.filled)); err != nil {
 		return err
@@ -146,6 +146,6 @@ func (p *dying) keepText(ctx context.Context, text string) error {
 
 // end makes sure that nothing is left running. How the program ended is known: it crashed, or it was killed.
 func (p *dying) end() {
-	p.cmd.Process.Kill() //nolint:errcheck // it may be gone, which is what is wanted
-	p.cmd.Wait()         //nolint:errcheck // its status says what we know
+	p.cmd.Process.Kill() // it may be gone, which is what is wanted
+	p.cmd.Wait()         // its status says what we know
 }

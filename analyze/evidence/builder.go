@@ -20,6 +20,7 @@ type Builder struct {
 	reasonID map[string]uint16
 	source   string // path of the input that is being read: Gaps are filed under it
 	merging  bool   // a second source is being read: goroutines are looked up by id
+	gapSeen  map[Gap]bool
 	syncSeen map[uint64]bool
 	tidSeen  map[int]bool
 	finished bool
@@ -36,7 +37,7 @@ func NewBuilder() *Builder {
 	c.goroutines.seconds = map[int]uint32{}
 	c.goroutines.thread = map[int]int{}
 	c.goroutines.labels = map[int]string{}
-	return &Builder{c: c, reasonID: map[string]uint16{"": 0}}
+	return &Builder{c: c, reasonID: map[string]uint16{"": 0}, gapSeen: map[Gap]bool{}}
 }
 
 // Source opens a new source: what follows was read from it.
@@ -70,7 +71,8 @@ func (b *Builder) SourceDetails(set func(*Source)) {
 // Gap records something that could not be read.
 func (b *Builder) Gap(what, why string) {
 	g := Gap{Source: b.source, What: what, Why: why}
-	if !slices.Contains(b.c.Gaps, g) {
+	if !b.gapSeen[g] { // a damaged core has a hundred thousand of them
+		b.gapSeen[g] = true
 		b.c.Gaps = append(b.c.Gaps, g)
 	}
 }
@@ -135,7 +137,7 @@ func (b *Builder) Stack(frames []FrameID, note StackNote) StackID {
 		kept := append(slices.Clone(frames[:head]), frames[head+cut:]...)
 		return b.c.stacks.intern(kept, stackNote{note.Elided + cut, head, note.Broken})
 	}
-	return b.c.stacks.intern(frames, stackNote{note.Elided, note.ElidedAt, note.Broken})
+	return b.c.stacks.intern(frames, stackNote(note))
 }
 
 // Grow makes room for n more goroutines.
@@ -226,7 +228,7 @@ func (b *Builder) Wait(w Wait) { b.c.selects = append(b.c.selects, w) }
 // Sync adds an object. The first source that gives an address has the word.
 func (b *Builder) Sync(s Sync) {
 	t := &b.c.syncs
-	if s.Kind == SyncChannel && s.Where == "" && s.Trust == TrustRead && s.Len <= math.MaxUint32 && s.Cap <= math.MaxUint32 {
+	if s.Kind == SyncChannel && s.Where == "" && s.Trust == TrustRead && fitsColumn(s.Len) && fitsColumn(s.Cap) {
 		t.chanAddr = append(t.chanAddr, s.Addr)
 		t.chanLen = append(t.chanLen, uint32(s.Len))
 		t.chanCap = append(t.chanCap, uint32(s.Cap))
@@ -241,6 +243,8 @@ func (b *Builder) Sync(s Sync) {
 		t.full = append(t.full, s)
 	}
 }
+
+func fitsColumn(n int64) bool { return n >= 0 && n <= math.MaxUint32 }
 
 // GrowChannels makes room for n plain channels.
 func (b *Builder) GrowChannels(n int) {

@@ -258,7 +258,7 @@ func (c *Case) HoldsOf(addr uint64) []int {
 			found = append(found, i)
 		}
 	}
-	sort.SliceStable(found, func(a, b int) bool { return c.Holds[found[a]].Grade < c.Holds[found[b]].Grade })
+	sort.SliceStable(found, func(a, b int) bool { return c.Holds[found[a]].Grade.weakness() < c.Holds[found[b]].Grade.weakness() })
 	return found
 }
 

@@ -87,6 +87,9 @@ var holdNames = []string{"unknown", "pending-unlock", "unique-candidate", "ambig
 // String is the name used in reports and .case files.
 func (g HoldGrade) String() string { return nameOf(holdNames, int(g)) }
 
+// weakness orders grades from strong to weak; one that is not known is the weakest.
+func (g HoldGrade) weakness() uint8 { return uint8(g) - 1 }
+
 // Hold is the inference that a goroutine holds a lock.
 type Hold struct {
 	Sync      uint64
@@ -165,6 +168,7 @@ type Thread struct {
 	Syscall   int64   // number of the system call it is in; -1 when none or not known
 	UserNS    int64   // processor time in user mode, ns; 0 when the source has none
 	SystemNS  int64   // processor time in the kernel, ns
+	On        string  // the stack it executes on: "goroutine", "system stack", "signal stack", "C"; "" when unknown
 	State     string  // "running", "idle", "spinning", "in C", "crashed", "locked": what the runtime's M says
 }
 

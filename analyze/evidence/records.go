@@ -249,6 +249,7 @@ func (t *Thread) visit(f fields) {
 	f.num("syscall", &t.Syscall)
 	f.num("user", &t.UserNS)
 	f.num("system", &t.SystemNS)
+	f.str("on", &t.On)
 	f.str("state", &t.State)
 }
 

@@ -41,6 +41,9 @@ func integer[T ~int | ~int64 | ~uint32 | ~int32](f fields, name string, v *T) {
 	n := int64(*v)
 	f.num(name, &n)
 	*v = T(n)
+	if r, reading := f.(*fieldReader); reading && int64(*v) != n {
+		r.fail(name, fmt.Errorf("%d is out of range", n))
+	}
 }
 
 func enumeration[T ~uint8](f fields, name string, names []string, v *T) {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -25,8 +27,9 @@ func (e *TextError) Unwrap() error { return e.Err }
 // IsText reports whether head, the first bytes of a file, begins the text form of a Case.
 func IsText(head []byte) bool { return strings.HasPrefix(string(head), textMagic+" ") }
 
-// maxTextLine bounds one line. The longest real lines are stacks of MaxFrames frames: seven digits and a comma each.
-const maxTextLine = 8*MaxFrames + 1<<16
+// maxTextLine bounds one line, in bytes. The longest real ones are the arguments of a process: Linux takes up to 6 MiB
+// (fs/exec.c, bprm_stack_limits), and quoting can double them.
+const maxTextLine = 16 << 20
 
 // ReadText reads the text form into a Builder. Errors are of type *TextError.
 func ReadText(r io.Reader, to *Builder) error {
@@ -34,7 +37,8 @@ func ReadText(r io.Reader, to *Builder) error {
 	scan.Buffer(make([]byte, 1<<16), maxTextLine)
 	t := &textReader{to: to, frames: map[FrameID]FrameID{0: 0}, stacks: map[StackID]StackID{0: 0}}
 	t.read = t.readers()
-	for line := 1; scan.Scan(); line++ {
+	line := 1
+	for ; scan.Scan(); line++ {
 		text := scan.Text()
 		if text == "" || text[0] == '#' {
 			continue
@@ -44,11 +48,12 @@ func ReadText(r io.Reader, to *Builder) error {
 		}
 	}
 	if err := scan.Err(); err != nil {
-		return &TextError{0, "reading", err}
+		return &TextError{line, "reading", err}
 	}
 	if !t.opened {
 		return &TextError{1, "header", errors.New("the first line must be: case 1")}
 	}
+	t.finish()
 	return nil
 }
 
@@ -60,6 +65,28 @@ type textReader struct {
 	stacks map[StackID]StackID
 	opened bool
 	read   map[string]func(*fieldReader)
+
+	// What exists once is handed over at the end, where no earlier source has told of it.
+	process   Process
+	death     *Death
+	scheduler *Scheduler
+	heap      *Heap
+}
+
+func (t *textReader) finish() {
+	c := t.to.c
+	if p := &c.Process; p.Language == "" && p.Version == "" && p.PID == 0 {
+		c.Process = t.process
+	}
+	if c.Death == nil {
+		c.Death = t.death
+	}
+	if c.Scheduler == nil {
+		c.Scheduler = t.scheduler
+	}
+	if c.Heap == nil {
+		c.Heap = t.heap
+	}
 }
 
 func (t *textReader) line(text string) error {
@@ -83,29 +110,25 @@ func (t *textReader) line(text string) error {
 	if f.err != nil {
 		return fmt.Errorf("%s: %w", name, f.err)
 	}
-	for unknown := range f.values {
-		return fmt.Errorf("%s: unknown field %q", name, unknown)
+	if len(f.values) > 0 {
+		return fmt.Errorf("%s: unknown field %q", name, slices.Sorted(maps.Keys(f.values))[0])
 	}
 	return nil
 }
 
 // readers is the table of records.
 func (t *textReader) readers() map[string]func(*fieldReader) {
-	b, c := t.to, t.to.c
+	b := t.to
 	return map[string]func(*fieldReader){
-		"source": func(f *fieldReader) { s := Source{}; s.visit(f); b.c.Sources = append(b.c.Sources, s) },
-		"process": func(f *fieldReader) {
-			modules, settings := c.Process.Modules, c.Process.Settings
-			c.Process = Process{Modules: modules, Settings: settings}
-			c.Process.visit(f)
-		},
-		"module":    func(f *fieldReader) { v := Module{}; v.visit(f); c.Process.Modules = append(c.Process.Modules, v) },
-		"setting":   func(f *fieldReader) { v := Setting{}; v.visit(f); c.Process.Settings = append(c.Process.Settings, v) },
-		"death":     func(f *fieldReader) { b.Death(func(d *Death) { d.visit(f) }) },
+		"source":    func(f *fieldReader) { s := Source{}; s.visit(f); b.c.Sources = append(b.c.Sources, s) },
+		"process":   func(f *fieldReader) { t.process.visit(f) },
+		"module":    func(f *fieldReader) { v := Module{}; v.visit(f); t.process.Modules = append(t.process.Modules, v) },
+		"setting":   func(f *fieldReader) { v := Setting{}; v.visit(f); t.process.Settings = append(t.process.Settings, v) },
+		"death":     func(f *fieldReader) { t.death = &Death{}; t.death.visit(f) },
 		"panic":     func(f *fieldReader) { v := Panic{}; v.visit(f); b.Panic(v) },
-		"scheduler": func(f *fieldReader) { v := Scheduler{}; v.visit(f); b.Scheduler(v) },
+		"scheduler": func(f *fieldReader) { t.scheduler = &Scheduler{}; t.scheduler.visit(f) },
 		"p":         t.processor,
-		"heap":      func(f *fieldReader) { v := Heap{}; v.visit(f); b.Heap(v) },
+		"heap":      func(f *fieldReader) { t.heap = &Heap{}; t.heap.visit(f) },
 		"frame":     t.frame,
 		"stack":     t.stack,
 		"sync":      func(f *fieldReader) { v := Sync{}; v.visit(f); b.Sync(v) },
@@ -114,13 +137,14 @@ func (t *textReader) readers() map[string]func(*fieldReader) {
 		"thread": func(f *fieldReader) {
 			v := Thread{}
 			v.visit(f)
-			v.Stack = t.stacks[v.Stack]
+			own(f, "stack", t.stacks, &v.Stack)
 			b.Thread(v)
 		},
 		"hold": func(f *fieldReader) {
 			v := Hold{}
 			v.visit(f)
-			v.Frame, v.Site = t.frames[v.Frame], t.frames[v.Site]
+			own(f, "frame", t.frames, &v.Frame)
+			own(f, "site", t.frames, &v.Site)
 			b.Hold(v)
 		},
 		"variable": func(f *fieldReader) { v := Variable{}; v.visit(f); b.Variable(v) },
@@ -135,11 +159,20 @@ func (t *textReader) readers() map[string]func(*fieldReader) {
 func (t *textReader) processor(f *fieldReader) {
 	v := Processor{}
 	v.visit(f)
-	if t.to.c.Scheduler == nil {
+	if t.scheduler == nil {
 		f.fail("p", errors.New("a p record must follow the scheduler record"))
 		return
 	}
-	t.to.c.Scheduler.Processors = append(t.to.c.Scheduler.Processors, v)
+	t.scheduler.Processors = append(t.scheduler.Processors, v)
+}
+
+// own replaces an id of the file by the Builder's.
+func own[T ~uint32](f *fieldReader, name string, known map[T]T, id *T) {
+	v, ok := known[*id]
+	if !ok {
+		f.fail(name, fmt.Errorf("%s %d has no record above", name, *id))
+	}
+	*id = v
 }
 
 // errNoID is about a record that nothing could name: id 0 is "none".
@@ -162,13 +195,8 @@ func (t *textReader) stack(f *fieldReader) {
 		f.fail("id", errNoID)
 		return
 	}
-	for i, id := range r.Frames {
-		own, ok := t.frames[id]
-		if !ok {
-			f.fail("frames", fmt.Errorf("frame %d has no record above", id))
-			return
-		}
-		r.Frames[i] = own
+	for i := range r.Frames {
+		own(f, "frame", t.frames, &r.Frames[i])
 	}
 	t.stacks[r.ID] = t.to.Stack(r.Frames, StackNote(r.Note))
 }
@@ -176,12 +204,8 @@ func (t *textReader) stack(f *fieldReader) {
 func (t *textReader) goroutine(f *fieldReader) {
 	r := goroutineRecord{}
 	r.visit(f)
-	own, ok := t.stacks[r.Stack]
-	if r.Stack != 0 && !ok {
-		f.fail("stack", fmt.Errorf("stack %d has no record above", r.Stack))
-		return
-	}
-	r.Stack, r.Created = own, t.frames[r.Created]
+	own(f, "stack", t.stacks, &r.Stack)
+	own(f, "created", t.frames, &r.Created)
 	t.to.Label(t.to.Goroutine(r.Goroutine), r.Labels)
 }
 

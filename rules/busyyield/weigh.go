@@ -135,6 +135,8 @@ func (y *yield) weighSpin(l *loop) (diagnosis.Confidence, diagnosis.Severity, []
 		return diagnosis.Possible, diagnosis.Warning, y.cpuReason(l)
 	case l.shape == derive.PollTryLock:
 		return diagnosis.Possible, diagnosis.Warning, nil
+	case y.only(l):
+		return diagnosis.Possible, diagnosis.Info, nil
 	}
 	y.p.Silent("one goroutine was in an atomic operation, which says nothing of a loop")
 	return 0, 0, nil
@@ -145,11 +147,24 @@ func (y *yield) alone(l *loop) bool {
 	others := -l.active
 	for _, g := range y.c.Groups() {
 		active := g.State == evidence.StateRunning || g.State == evidence.StateRunnable || g.State == evidence.StatePreempted
-		if active && !g.AnyFlag.Has(evidence.FlagSystem) && !g.AnyFlag.Has(evidence.FlagDying) {
+		if active && !g.AnyFlag.Has(evidence.FlagSystem) && !derive.Dying(g) {
 			others += g.Count
 		}
 	}
 	return others <= 0
+}
+
+// only reports whether everything of the program that runs or could is in the function of the loop.
+func (y *yield) only(l *loop) bool {
+	for _, g := range y.c.Groups() {
+		active := g.State == evidence.StateRunning || g.State == evidence.StateRunnable || g.State == evidence.StatePreempted
+		s := y.c.Stack(g.Stack)
+		i, user := y.f.UserFrame(s)
+		if active && user && !derive.Dying(g) && s.At(i).Function != l.function {
+			return false
+		}
+	}
+	return true
 }
 
 // busyThread is the share of the process's time for which the goroutine's thread must have been on a processor.

@@ -3,6 +3,7 @@ package crashnil
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/gopostmortem/postmortem/analyze/diagnosis"
 	"github.com/gopostmortem/postmortem/analyze/diagnosis/derive"
@@ -59,13 +60,14 @@ func finding(c *evidence.Case, crash *derive.Crash, frames *derive.Frames) diagn
 		Claim:      crash.Name() + " dereferenced a nil pointer",
 		Confidence: diagnosis.Proved,
 		Severity:   diagnosis.Critical,
-		Next:       next(crash),
+		Next:       next(c, crash),
 	}
 	site, ok := crash.Root()
 	f.Because = crash.Told(c, frames, site)
 	if ok {
 		f.Claim += " " + crash.Place(site)
 		f.Fix = fix(crash, site)
+		f.Because = append(f.Because, nils(c, crash, site)...)
 		f.Locations = crash.WithLater(crash.Locations(c, frames, site))
 	} else {
 		f.Settle = "a core, or a dump with the stack of the goroutine, shows the line"
@@ -75,6 +77,19 @@ func finding(c *evidence.Case, crash *derive.Crash, frames *derive.Frames) diagn
 	}
 	weigh(&f, c, crash)
 	return f
+}
+
+// nils names the variables of the faulting frame that were nil, where the evidence has variables: one of them is likely to be
+// the pointer that was followed, if it was a variable at all.
+func nils(c *evidence.Case, crash *derive.Crash, site derive.CrashSite) []diagnosis.Reason {
+	names := derive.NilVariables(c, crash.Goroutine.ID, site.Exact)
+	if !crash.Died || len(names) == 0 {
+		return nil
+	}
+	return []diagnosis.Reason{{
+		Text: fmt.Sprintf("nil in the frame of %s: %s", derive.Short(crash.Stack.At(site.Exact).Function), strings.Join(names, ", ")),
+		Refs: []evidence.Ref{crash.Goroutine.Ref()},
+	}}
 }
 
 // weigh takes certainty from a finding whose panic was not raised by a fault on this stack: somebody kept the value of a
@@ -116,9 +131,10 @@ func fix(crash *derive.Crash, site derive.CrashSite) string {
 	return fmt.Sprintf("Something that %s follows is nil. %s", line, doc.Fix)
 }
 
-func next(crash *derive.Crash) []string {
-	if !crash.Died {
+func next(c *evidence.Case, crash *derive.Crash) []string {
+	open := derive.Debugger(c, "dlv core")
+	if !crash.Died || open == "" {
 		return nil
 	}
-	return []string{fmt.Sprintf("dlv core EXECUTABLE CORE, then: goroutine %d, stack, frame N, locals", crash.Goroutine.ID)}
+	return []string{fmt.Sprintf("%s, then: goroutine %d, stack, frame N, locals", open, crash.Goroutine.ID)}
 }

@@ -88,7 +88,7 @@ func finding(c *evidence.Case, crash *derive.Crash, frames *derive.Frames) diagn
 		Confidence: diagnosis.Proved,
 		Severity:   diagnosis.Critical,
 		Locations:  crash.WithLater(crash.Locations(c, frames, site)),
-		Next:       next(crash),
+		Next:       next(c, crash),
 	}
 	text, _ := crash.RootText(c)
 	f.Fix = fix(text, innermost(c, crash))
@@ -162,9 +162,10 @@ func fix(text, cause string) string {
 	return doc.Fix
 }
 
-func next(crash *derive.Crash) []string {
-	if !crash.Died {
+func next(c *evidence.Case, crash *derive.Crash) []string {
+	open := derive.Debugger(c, "dlv core")
+	if !crash.Died || open == "" {
 		return nil
 	}
-	return []string{fmt.Sprintf("dlv core EXECUTABLE CORE, then: goroutine %d, stack, frame N, locals", crash.Goroutine.ID)}
+	return []string{fmt.Sprintf("%s, then: goroutine %d, stack, frame N, locals", open, crash.Goroutine.ID)}
 }

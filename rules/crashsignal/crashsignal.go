@@ -62,7 +62,7 @@ func finding(c *evidence.Case, crash *derive.Crash, frames *derive.Frames) diagn
 		Severity:   diagnosis.Critical,
 		Locations:  locations(c, crash, frames, site),
 		Fix:        m.fix,
-		Next:       []string{"gdb EXECUTABLE CORE, then: bt, info registers, x/i $pc"},
+		Next:       next(c),
 		Settle:     m.settle,
 	}
 	f.Because = append(f.Because, native(crash)...)
@@ -137,4 +137,12 @@ func locations(c *evidence.Case, crash *derive.Crash, frames *derive.Frames, sit
 		return append([]diagnosis.Location{in}, list...)
 	}
 	return append(list[:1:1], append([]diagnosis.Location{in}, list[1:]...)...)
+}
+
+func next(c *evidence.Case) []string {
+	open := derive.Debugger(c, "gdb")
+	if open == "" {
+		return nil
+	}
+	return []string{open + ", then: bt, info registers, x/i $pc"}
 }

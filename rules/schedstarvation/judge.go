@@ -24,7 +24,7 @@ type starvation struct {
 func (s *starvation) survey() {
 	var queue []evidence.Group
 	for _, g := range s.c.Groups() {
-		if g.AnyFlag.Has(evidence.FlagSystem) || g.AnyFlag.Has(evidence.FlagDying) {
+		if g.AnyFlag.Has(evidence.FlagSystem) || derive.Dying(g) {
 			continue
 		}
 		d := s.f.Doing(s.c.Goroutines().At(g.First))

@@ -143,8 +143,8 @@ func (f *Frames) Doing(g evidence.Goroutine) Doing {
 		d.Call, d.Callee = end-1, s.At(end-1).Function
 	}
 	d.Logger = f.logger(s)
-	if d.Activity == ActivityLock && d.Call < 0 {
-		d.Callee = ""
+	if d.Activity == ActivityCgo {
+		d.Callee = "" // always runtime.cgocall: the C function is on the thread's stack
 	}
 	return d
 }

@@ -138,9 +138,15 @@ func (l *Locks) traffic(lock *Lock) bool {
 // moves reports whether a goroutine of the program was on a processor or wanted one.
 func (l *Locks) moves() bool {
 	return slices.ContainsFunc(l.c.Groups(), func(g evidence.Group) bool {
-		return !g.AnyFlag.Has(evidence.FlagSystem) && !g.AnyFlag.Has(evidence.FlagDying) &&
+		return !g.AnyFlag.Has(evidence.FlagSystem) && !Dying(g) &&
 			(g.State == evidence.StateRunning || g.State == evidence.StateRunnable || g.State == evidence.StatePreempted)
 	})
+}
+
+// Dying reports whether a group is the goroutine that prints the end of the process because of what it did itself. One that
+// only happened to run when the signal came (its registers are those of the signal frame) was at work.
+func Dying(g evidence.Group) bool {
+	return g.AnyFlag.Has(evidence.FlagDying) && !g.AnyFlag.Has(evidence.FlagSignal)
 }
 
 // refs are references to the first n waiters.

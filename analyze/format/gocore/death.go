@@ -231,8 +231,9 @@ func (t *target) readPanics() {
 	o := &t.off.Panic
 	mem := t.core.Mem
 	at, _ := mem.Uint64(m.cur + t.off.G.Panic)
+	values := t.panicValues(m)
 	for n := 0; at != 0 && n < maxPanics; n++ {
-		raw, ok := mem.Bytes(at, o.Goexit+8)
+		raw, ok := mem.Bytes(at, max(o.Goexit, o.Recovered, o.Link, o.Arg+8)+8)
 		if !ok {
 			t.b.Gapf("chain of panics", "%#x is not in the core", at)
 			return
@@ -240,6 +241,11 @@ func (t *target) readPanics() {
 		p := evidence.Panic{Goroutine: m.goid, Recovered: raw[o.Recovered] != 0, Goexit: raw[o.Goexit] != 0}
 		p.Type, p.Text = t.interfaceText(le.Uint64(raw[o.Arg:]), le.Uint64(raw[o.Arg+8:]))
 		p.Runtime = strings.HasPrefix(p.Text, "runtime error: ") || strings.HasPrefix(p.Type, "runtime.")
+		if p.Type == "string" && n < len(values) {
+			if typ, causes := t.valueOf(values[n], p.Text); typ != "" {
+				p.Type, p.Causes = typ, causes
+			}
+		}
 		if p.Type == "string" && p.Runtime {
 			p.Type = "runtime.Error"
 		}

@@ -102,6 +102,7 @@ func (t *target) deferRecords(g, lo, hi uint64) []uint64 {
 			closures = append(closures, fn)
 		}
 		at, _ = mem.Uint64(at + o.Link)
+		t.searched++
 	}
 	return closures
 }

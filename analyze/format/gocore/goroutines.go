@@ -79,6 +79,8 @@ type worker struct {
 	conds     map[uint64]bool      // lists of conditions, and what was taken for one and is none
 	lockCodes map[uint64]*lockCode // by entry of function
 	suspects  []suspect
+	lost      int   // goroutines for whose wait the core has no memory
+	err       error // of the last part
 }
 
 // readGoroutines reads allgs, unwinds every goroutine that is not on a thread, and adds them all to the Builder in the
@@ -109,10 +111,13 @@ func (t *target) readGoroutines(ctx context.Context) error {
 		for _, w := range workers {
 			lo, hi := at, min(at+chunk, len(list)/8)
 			at = hi
-			wait.Go(func() { w.read(list[8*lo : 8*hi]) })
+			wait.Go(func() { w.err = guarded(t.in, func() error { return w.read(ctx, list[8*lo:8*hi]) }) })
 		}
 		wait.Wait()
 		for _, w := range workers {
+			if w.err != nil {
+				return w.err
+			}
 			t.merge(w)
 		}
 		t.in.Options.Report("reading goroutines", int64(at), int64(len(list)/8))
@@ -148,14 +153,19 @@ func (t *target) allgs() ([]byte, error) {
 }
 
 // read fills w.rows with the goroutines of a part of allgs. Dead ones are left out of the rows.
-func (w *worker) read(list []byte) {
+func (w *worker) read(ctx context.Context, list []byte) error {
+	const pause = 8 << 8 // bytes of the list between two looks at ctx
 	w.rows = w.rows[:0]
 	for ; len(list) >= 8; list = list[8:] {
+		if len(list)%pause == 0 && ctx.Err() != nil {
+			return fmt.Errorf("reading goroutines: %w", ctx.Err())
+		}
 		g := le.Uint64(list)
 		if g != 0 {
 			w.rows = append(w.rows, w.goroutine(g))
 		}
 	}
+	return nil
 }
 
 // goroutine reads one g. A g that is not in the core gives a row with id 0.

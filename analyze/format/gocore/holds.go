@@ -2,6 +2,7 @@ package gocore
 
 import (
 	"cmp"
+	"context"
 	"encoding/binary"
 	"fmt"
 	"iter"
@@ -96,7 +97,7 @@ type candidate struct {
 }
 
 // readHolds looks for the holders of all locks that somebody waits for.
-func (t *target) readHolds() {
+func (t *target) readHolds(ctx context.Context) {
 	var locks []contended
 	for _, addr := range sortedKeys(t.locks) {
 		if kind := t.locks[addr]; kind == evidence.SyncMutex || kind == evidence.SyncRWMutex {
@@ -107,7 +108,11 @@ func (t *target) readHolds() {
 		return
 	}
 	found := map[uint64][]candidate{}
-	for _, s := range t.suspects {
+	for i, s := range t.suspects {
+		if ctx.Err() != nil || t.searched > maxSearch {
+			t.b.Gapf("holders of locks", "only %d of %d goroutines that may hold one were searched", i, len(t.suspects))
+			break
+		}
 		t.searchStack(s, locks, found)
 	}
 	for _, l := range locks {
@@ -116,6 +121,10 @@ func (t *target) readHolds() {
 		}
 	}
 }
+
+// maxSearch bounds the words that are compared with locks, and the records of deferred calls that are looked at: about four
+// seconds. It is reached by a core that lies about its locks, or by one with a hundred thousand of them.
+const maxSearch = 1 << 30
 
 func (t *target) contended(addr uint64, kind evidence.SyncKind) contended {
 	c := contended{addr: addr, kind: kind, lo: addr, hi: addr + 1, global: t.inGlobals(addr)}
@@ -171,6 +180,10 @@ func (t *target) holdsIn(s suspect, f holdFrame, l *contended) (candidate, bool)
 	if f.index+1 < len(u.sps) {
 		hi = u.sps[f.index+1]
 	}
+	if hi < lo {
+		return candidate{}, false // the next frame is on another stack
+	}
+	t.searched++
 	sites := fitting(f.sites, l.kind)
 	if f.defers {
 		if op, ok := t.pendingUnlock(s, e.fn, lo, hi, l); ok {
@@ -224,6 +237,7 @@ func (t *target) refersTo(w *worker, fn pcln.Func, lo, hi uint64, l *contended) 
 	}
 	words := w.u.mem.Memory().Contiguous(lo)
 	words = words[:min(uint64(len(words)), hi-lo)]
+	t.searched += len(words) / 8
 	for ; len(words) >= 8; words = words[8:] {
 		if v := binary.LittleEndian.Uint64(words); v >= l.lo && v < l.hi {
 			return true
@@ -239,6 +253,7 @@ func (t *target) codeNames(w *worker, fn pcln.Func, addr uint64) bool {
 	if !ok || len(code) > maxCode {
 		return false
 	}
+	t.searched += len(code)
 	if t.arm64 {
 		return namesPageARM(code, fn.Entry, addr)
 	}

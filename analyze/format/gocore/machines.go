@@ -28,6 +28,7 @@ type machine struct {
 
 	thread *elfcore.Thread
 	parts  []part // its stack, joined; nil until the thread was unwound
+	broken string // why the walk of its stack ended early; empty when it did not
 }
 
 // span is a stack: the addresses from lo to hi.
@@ -37,6 +38,9 @@ func (s span) holds(sp uint64) bool { return sp >= s.lo && sp <= s.hi && s.lo < 
 
 // maxMachines bounds the list of Ms: the runtime allows ten thousand by default (debug.SetMaxThreads).
 const maxMachines = 1 << 20
+
+// machineBytes is less than an M takes (runtime/runtime2.go, Go 1.21 to 1.26): the core bounds how many there are.
+const machineBytes = 512
 
 // readMachines walks allm.
 func (t *target) readMachines() error {
@@ -49,21 +53,24 @@ func (t *target) readMachines() error {
 		th := &t.core.Threads[i]
 		byTID[th.TID] = th
 	}
-	seen := map[uint64]bool{}
-	t.gOwner = map[uint64]*machine{}
-	for at != 0 && !seen[at] && len(t.machines) < maxMachines {
-		seen[at] = true
+	t.gOwner, t.byAddr = map[uint64]*machine{}, map[uint64]*machine{}
+	most := min(maxMachines, int(t.core.Size/machineBytes)+1)
+	for at != 0 && t.byAddr[at] == nil && len(t.machines) < most {
 		m, next, ok := t.machine(at)
 		if !ok {
 			t.b.Gapf("threads", "the list of the runtime's threads breaks off at %#x after %d of them", at, len(t.machines))
 			break
 		}
 		m.thread = byTID[m.tid]
+		t.byAddr[at] = m
 		t.machines = append(t.machines, m)
 		if m.cur != 0 {
 			t.gOwner[m.cur] = m
 		}
 		at = next
+	}
+	if t.byAddr[at] != nil {
+		t.b.Gapf("threads", "the list of the runtime's threads comes back to %#x after %d of them", at, len(t.machines))
 	}
 	return nil
 }

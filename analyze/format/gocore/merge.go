@@ -95,32 +95,32 @@ func (t *target) waited(since int64) uint32 {
 	return uint32(min((t.now-since)/second, 1<<31))
 }
 
-// broken counts the goroutines that could not be read whole, by cause, so that a thousand of them are one Gap.
+// broken counts the goroutines or threads that could not be read whole, by cause, so that a thousand of them are one Gap.
 type broken struct {
 	causes []string // in the order of their first occurrence
 	count  map[string]int
 	first  map[string]int64
 }
 
-func (b *broken) add(cause string, goroutine int64) {
+func (b *broken) add(cause string, id int64) {
 	if b.count == nil {
 		b.count, b.first = map[string]int{}, map[string]int64{}
 	}
 	if b.count[cause] == 0 {
 		b.causes = append(b.causes, cause)
-		b.first[cause] = goroutine
+		b.first[cause] = id
 	}
 	b.count[cause]++
 }
 
-// report files the Gaps.
-func (b *broken) report(to *evidence.Builder) {
+// report files the Gaps. The noun is "goroutine" or "thread".
+func (b *broken) report(to *evidence.Builder, noun string) {
 	for _, cause := range b.causes {
-		what := fmt.Sprintf("part of the stacks of %d goroutines, the first of them goroutine %d", b.count[cause], b.first[cause])
+		what := fmt.Sprintf("part of the stacks of %d %ss, the first of them %s %d", b.count[cause], noun, noun, b.first[cause])
 		if b.first[cause] == 0 {
-			what = fmt.Sprintf("%d goroutines", b.count[cause])
+			what = fmt.Sprintf("%d %ss", b.count[cause], noun)
 		} else if b.count[cause] == 1 {
-			what = fmt.Sprintf("part of the stack of goroutine %d", b.first[cause])
+			what = fmt.Sprintf("part of the stack of %s %d", noun, b.first[cause])
 		}
 		to.Gap(what, cause)
 	}

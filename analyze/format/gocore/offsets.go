@@ -131,7 +131,24 @@ func loadOffsets(l *layout.Layout) (*offsets, error) {
 	if len(missing) > 0 {
 		return nil, fmt.Errorf("the layout of %s has no %s", l.Version, strings.Join(missing, ", "))
 	}
-	return &o, nil
+	return &o, o.check()
+}
+
+// check refuses what no runtime has, because the debug information of a forged executable may say anything: the reader takes
+// the fields of a g out of one read of its size.
+func (o *offsets) check() error {
+	const largest = 64 << 10
+	g := reflect.ValueOf(o.G)
+	if o.G.Size > largest {
+		return fmt.Errorf("a goroutine structure of %d bytes makes no sense", o.G.Size)
+	}
+	for i := range g.NumField() {
+		name := g.Type().Field(i).Name
+		if at := g.Field(i).Uint(); name != "Size" && at != absent && at+8 > o.G.Size {
+			return fmt.Errorf("field %s at %d is outside of a goroutine structure of %d bytes", name, at, o.G.Size)
+		}
+	}
+	return nil
 }
 
 // resolveField returns the offset (or size) that a tag asks for, or the name of what is missing.

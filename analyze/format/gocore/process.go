@@ -113,9 +113,29 @@ func (t *target) isSystem(startpc uint64) bool {
 // userStarts are start functions in package runtime whose goroutines run the user's code.
 var userStarts = map[string]bool{"runtime.main": true, "runtime.corostart": true, "runtime.handleAsyncEvent": true}
 
-// labels reads the pprof labels of a goroutine and gives them as the runtime prints them, sorted by key. Since Go 1.24 the
-// set is a sorted list of pairs (internal/runtime/pprof/label); before, it was a map, which is not read.
+// maxLabelBytes bounds the labels that are kept of one core; programs that label requests share the sets among goroutines.
+const maxLabelBytes = 64 << 20
+
+// labels gives the pprof labels of a goroutine. A set is read once.
 func (t *target) labels(set uint64) string {
+	text, ok := t.labelTexts[set]
+	if ok || t.labelBytes > maxLabelBytes {
+		return text
+	}
+	if t.labelTexts == nil {
+		t.labelTexts = map[uint64]string{}
+	}
+	text = t.readLabels(set)
+	t.labelTexts[set] = text
+	if t.labelBytes += len(text); t.labelBytes > maxLabelBytes {
+		t.b.Gapf("labels of goroutines", "they take more than %d MB, and the rest is left out", maxLabelBytes>>20)
+	}
+	return text
+}
+
+// readLabels reads a set of labels and gives them as the runtime prints them, sorted by key. Since Go 1.24 the set is a
+// sorted list of pairs (internal/runtime/pprof/label); before, it was a map, which is not read.
+func (t *target) readLabels(set uint64) string {
 	if !t.layout.Version.AtLeast(1, 24) {
 		return ""
 	}

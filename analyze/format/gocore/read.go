@@ -11,6 +11,10 @@ import (
 
 // Read reads a core into the Builder.
 func Read(ctx context.Context, in format.Input, to *evidence.Builder) error {
+	return guarded(in, func() error { return read(ctx, in, to) })
+}
+
+func read(ctx context.Context, in format.Input, to *evidence.Builder) error {
 	t, err := open(in, to)
 	if err != nil {
 		return err
@@ -56,7 +60,7 @@ func (t *target) readRuntime(ctx context.Context) error {
 	if err := t.readMachines(); err != nil {
 		t.b.Gap("threads", err.Error())
 	}
-	t.readThreads()
+	t.readThreads(ctx)
 	t.readDeath()
 	t.readPanics()
 	t.readScheduler()
@@ -66,15 +70,18 @@ func (t *target) readRuntime(ctx context.Context) error {
 	t.prepareTransfers()
 	t.prepareHolds()
 	if err := t.readGoroutines(ctx); err != nil {
-		if ctx.Err() != nil {
+		var failed *format.Error
+		if ctx.Err() != nil || errors.As(err, &failed) {
 			return err
 		}
 		t.b.Gap("goroutines", err.Error())
 	}
 	t.readLocks()
-	t.readHolds()
+	t.readHolds(ctx)
 	t.readVariables(ctx)
-	t.broken.report(t.b)
+	t.broken.report(t.b, "goroutine")
+	t.brokenThreads.report(t.b, "thread")
+	t.reportWaits()
 	if t.truncated.Load() {
 		t.b.Gapf("buffer lengths of reads and writes", "only the first %d of every %d goroutines were looked at", maxTransfers, chunk)
 	}

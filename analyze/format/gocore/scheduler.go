@@ -91,10 +91,8 @@ func (t *target) processor(p uint64) evidence.Processor {
 	if next != 0 {
 		out.Queue++
 	}
-	for _, machine := range t.machines {
-		if machine.addr == m {
-			out.M, out.Running = machine.id, machine.goid
-		}
+	if machine := t.byAddr[m]; machine != nil {
+		out.M, out.Running = machine.id, machine.goid
 	}
 	t.sawField(p, o.TickWhen)
 	t.sawField(p, o.CallWhen)

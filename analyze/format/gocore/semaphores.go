@@ -6,8 +6,8 @@ import (
 	"slices"
 )
 
-// maxSemaWaiters bounds the walk over the semaphore table; a process cannot have more waiters than goroutines.
-const maxSemaWaiters = maxGoroutines
+// sudogBytes is less than a sudog takes (runtime/runtime2.go, Go 1.21 to 1.26): the core bounds how many there are.
+const sudogBytes = 64
 
 // readSemaphores reads the table of semaphore waiters (runtime/sema.go, semtable): from each goroutine to the address it
 // waits for. It is needed up to Go 1.25, where g.waiting is nil for semaphores.
@@ -22,7 +22,7 @@ func (t *target) readSemaphores() map[uint64]uint64 {
 		t.b.Gap("what goroutines wait for", "the address of the runtime's semaphore table is not known")
 		return nil
 	}
-	w := &semaWalk{t: t, waits: map[uint64]uint64{}}
+	w := &semaWalk{t: t, waits: map[uint64]uint64{}, most: int(t.core.Size / sudogBytes)}
 	for i := range count {
 		root, ok := t.core.Mem.Uint64(table + i*stride + treap)
 		if !ok {
@@ -37,7 +37,8 @@ func (t *target) readSemaphores() map[uint64]uint64 {
 type semaWalk struct {
 	t     *target
 	waits map[uint64]uint64
-	seen  int
+	seen  int // sudogs
+	most  int
 }
 
 // tree walks a treap with a list of nodes to visit: recursion on a damaged core could be endless.
@@ -45,7 +46,7 @@ func (w *semaWalk) tree(root uint64) {
 	o := &w.t.off.Sudog
 	mem := w.t.core.Mem
 	todo := []uint64{root}
-	for len(todo) > 0 && w.seen < maxSemaWaiters {
+	for len(todo) > 0 && w.seen < w.most {
 		node := todo[len(todo)-1]
 		todo = todo[:len(todo)-1]
 		elem, ok := mem.Uint64(node + o.Elem)
@@ -58,14 +59,14 @@ func (w *semaWalk) tree(root uint64) {
 	}
 }
 
-// list notes the goroutines that wait for one address; it returns false when the node was seen before.
+// list notes the goroutines that wait for one address; it returns false when the node was seen before or is not in the core.
 func (w *semaWalk) list(node, elem uint64) bool {
 	o := &w.t.off.Sudog
 	mem := w.t.core.Mem
-	for first := true; node != 0 && w.seen < maxSemaWaiters; first = false {
+	for first := true; node != 0 && w.seen < w.most; first = false {
 		g, ok := mem.Uint64(node + o.G)
 		if !ok {
-			break
+			return !first
 		}
 		if _, twice := w.waits[g]; twice {
 			return !first

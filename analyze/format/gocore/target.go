@@ -37,6 +37,7 @@ type target struct {
 	symbols                 symbolizer
 	machines                []*machine          // the runtime's Ms, in the order of allm
 	gOwner                  map[uint64]*machine // the M that executes a goroutine, by address of the g
+	byAddr                  map[uint64]*machine // the Ms by their own address
 	native                  *native.Modules     // shared objects, when a thread may have frames of C
 	dead                    *machine            // the M on which the process died; nil when none did
 	sites                   map[uint64]evidence.FrameID
@@ -52,10 +53,16 @@ type target struct {
 	libraryEntry            map[uint64]bool              // functions of package sync itself
 	suspects                []suspect                    // goroutines that may hold a lock
 	locks                   map[uint64]evidence.SyncKind // locks that somebody waits for
+	searched                int                          // words compared with locks
 	symtab                  []elf.Symbol                 // read when a global is first asked for
 	representatives         []subject                    // one goroutine of each distinct stack, when their variables are wanted
 	goroutines              int                          // live ones
-	broken                  broken
+	broken                  broken                       // stacks of goroutines
+	brokenThreads           broken                       // stacks of threads
+	unreadable              []uint64                     // locks that are not in the core
+	lost                    int                          // goroutines for whose wait the core has no memory
+	labelTexts              map[uint64]string            // by address of the label set
+	labelBytes              int                          // of all that were read
 }
 
 // open opens a core and everything that is needed to understand it. The order matters: nothing of the executable is used

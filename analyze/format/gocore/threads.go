@@ -1,7 +1,7 @@
 package gocore
 
 import (
-	"fmt"
+	"context"
 
 	"github.com/gopostmortem/postmortem/analyze/evidence"
 	"github.com/gopostmortem/postmortem/analyze/format/internal/elfcore"
@@ -47,7 +47,7 @@ type threadWalk struct {
 }
 
 // readThreads unwinds every thread of the core.
-func (t *target) readThreads() {
+func (t *target) readThreads(ctx context.Context) {
 	t.prepareNative()
 	u := newUnwinder(t)
 	byTID := map[int]*machine{}
@@ -57,20 +57,23 @@ func (t *target) readThreads() {
 		}
 	}
 	for i := range t.core.Threads {
+		if ctx.Err() != nil {
+			return // the goroutines come next, and report it
+		}
 		th := &t.core.Threads[i]
 		m := byTID[th.TID]
 		w := &threadWalk{t: t, u: u, m: m}
 		w.run(th)
 		if m != nil {
-			m.parts = w.parts
-			m.flags = machineFlags(m, w.parts)
+			m.parts, m.broken = w.parts, w.broken
+			m.flags = w.machineFlags(m, w.parts)
 		}
 		t.addThread(th, w)
 	}
 }
 
 // machineFlags are the flags that the state of a thread gives to its goroutine.
-func machineFlags(m *machine, parts []part) evidence.Flags {
+func (w *threadWalk) machineFlags(m *machine, parts []part) evidence.Flags {
 	var f evidence.Flags
 	if m.inCgo {
 		f |= evidence.FlagCgo
@@ -82,8 +85,25 @@ func machineFlags(m *machine, parts []part) evidence.Flags {
 		if p.signal != nil && p.place == placeGoroutine {
 			f |= evidence.FlagSignal
 		}
+		for _, pc := range p.pcs {
+			if p.place == placeGoroutine && w.u.info(pc).role == roleCgoCallback {
+				f |= evidence.FlagCallback
+			}
+		}
 	}
 	return f
+}
+
+// on names the stack that a thread executes on: that of its innermost frame.
+func (w *threadWalk) on() string {
+	names := map[place]string{placeGoroutine: "goroutine", placeSystem: "system stack", placeSignal: "signal stack"}
+	switch {
+	case len(w.parts) == 0:
+		return ""
+	case len(w.parts[0].native) > 0:
+		return "C"
+	}
+	return names[w.parts[0].place]
 }
 
 func (t *target) addThread(th *elfcore.Thread, w *threadWalk) {
@@ -92,6 +112,7 @@ func (t *target) addThread(th *elfcore.Thread, w *threadWalk) {
 	if m := w.m; m != nil {
 		row.M, row.Goroutine, row.Processor, row.State = m.id, m.goid, int(m.p), machineState(m)
 	}
+	row.On = w.on()
 	var frames []evidence.FrameID
 	for _, p := range w.parts {
 		frames = append(frames, p.native...)
@@ -103,7 +124,7 @@ func (t *target) addThread(th *elfcore.Thread, w *threadWalk) {
 	if w.broken == "" {
 		c.ThreadsUnwound = 1
 	} else {
-		t.b.Gap(fmt.Sprintf("part of the stack of thread %d", th.TID), w.broken)
+		t.brokenThreads.add(w.broken, int64(th.TID))
 	}
 	t.b.Coverage(c)
 }
@@ -310,5 +331,13 @@ func (w *worker) joined(m *machine) uint32 {
 		}
 		w.u.pcs, w.u.sps = append(w.u.pcs, p.pcs...), append(w.u.sps, p.sps...)
 	}
-	return w.intern(w.u.pcs, trap, "")
+	return w.intern(w.u.pcs, trap, m.goroutineBroken())
+}
+
+// goroutineBroken says why the goroutine's part of a thread's stack ends early: the walk broke off, and it was there.
+func (m *machine) goroutineBroken() string {
+	if n := len(m.parts); n > 0 && m.parts[n-1].place == placeGoroutine {
+		return m.broken
+	}
+	return ""
 }

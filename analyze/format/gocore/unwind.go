@@ -103,10 +103,11 @@ type unwinder struct {
 	pcs  []uint64 // of the last walk, innermost first
 	sps  []uint64 // SP of each frame
 	trap []bool   // whether the pc is exact
+	left int      // frames that may still be walked through
 }
 
 func newUnwinder(t *target) *unwinder {
-	return &unwinder{mem: t.core.Mem.View(), tab: t.tab, byFunc: t.roles, cache: newPCCache(), usesLR: t.arm64}
+	return &unwinder{mem: t.core.Mem.View(), tab: t.tab, byFunc: t.roles, cache: newPCCache(), usesLR: t.arm64, left: t.frameBudget()}
 }
 
 // info returns what is known of a pc.
@@ -169,7 +170,8 @@ func (u *unwinder) walk(s start, lo, hi uint64) end {
 	stack, base := u.window(lo, hi, s.sp)
 	pc, sp, lr, trap := s.pc, s.sp, s.lr, s.trap
 	last := roleNone
-	for depth := 0; depth < maxDepth; depth++ {
+	for depth := 0; depth < maxDepth && u.left > 0; depth++ {
+		u.left--
 		e := u.info(pc)
 		if !e.ok {
 			return end{broken: "return address outside the program's Go code", pc: pc, sp: sp, lr: lr, role: last}
@@ -198,7 +200,7 @@ func (u *unwinder) walk(s start, lo, hi uint64) end {
 			pc, sp, lr = u.afterInjected(pc, sp, stack, base)
 		}
 	}
-	return end{broken: "more frames than a stack can hold", pc: pc, sp: sp}
+	return end{broken: "more frames than a stack, or all stacks of the core together, can hold", pc: pc, sp: sp}
 }
 
 // afterInjected undoes the faked call of a signal handler on arm64: it saved LR on the stack (runtime/traceback.go, next).

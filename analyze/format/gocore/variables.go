@@ -6,12 +6,14 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"iter"
 	"runtime/debug"
 	"strings"
 
 	"github.com/gopostmortem/postmortem/analyze/evidence"
 	"github.com/gopostmortem/postmortem/analyze/format/gocore/internal/layout"
 	"github.com/gopostmortem/postmortem/analyze/format/gocore/internal/pcln"
+	"github.com/gopostmortem/postmortem/analyze/format/internal/elfcore"
 )
 
 // variables knows where the runtime's global variables are.
@@ -98,12 +100,10 @@ func (t *target) scanModuledata() (uint64, error) {
 	}
 	var magic [8]byte
 	binary.LittleEndian.PutUint32(magic[:], pcln.Magic)
-	for _, r := range mem.Ranges() {
-		if r.Flags&elf.PF_W == 0 || r.Size > maxData {
+	for r, data := range t.dataRanges() {
+		if r.Flags&elf.PF_W == 0 {
 			continue
 		}
-		data := mem.Contiguous(r.Addr)
-		data = data[:min(uint64(len(data)), r.Size)]
 		for off := 0; off+8 <= len(data); off += 8 {
 			header := binary.LittleEndian.Uint64(data[off:])
 			if header < 1<<16 || header&7 != 0 {
@@ -124,6 +124,27 @@ func (t *target) scanModuledata() (uint64, error) {
 
 // maxData bounds the data segments that are scanned; heap arenas are larger and hold no module data.
 const maxData = 64<<20 - 1
+
+// dataRanges gives the parts of memory that may hold the data of the program. Segments may claim the same bytes of the file
+// many times over, so it stops when as many bytes have been given as the files have.
+func (t *target) dataRanges() iter.Seq2[elfcore.Range, []byte] {
+	left := t.core.Size
+	if t.image != nil {
+		left += t.image.Size
+	}
+	return func(yield func(elfcore.Range, []byte) bool) {
+		for _, r := range t.core.Mem.Ranges() {
+			data := t.core.Mem.Contiguous(r.Addr)
+			if len(data) == 0 || r.Size > maxData {
+				continue
+			}
+			data = data[:min(uint64(len(data)), r.Size)]
+			if left -= int64(len(data)); left < 0 || !yield(r, data) {
+				return
+			}
+		}
+	}
+}
 
 // word reads a variable of 8 bytes.
 func (t *target) word(name string) (uint64, bool) {
@@ -162,12 +183,7 @@ func (t *target) field(variable, path string) (uint64, bool) {
 // module text as length-prefixed strings (debug/buildinfo, Go 1.18 and later).
 func (t *target) buildInfoFromMemory() (*debug.BuildInfo, error) {
 	magic := []byte("\xff Go buildinf:")
-	for _, r := range t.core.Mem.Ranges() {
-		if r.Size > maxData {
-			continue
-		}
-		data := t.core.Mem.Contiguous(r.Addr)
-		data = data[:min(uint64(len(data)), r.Size)]
+	for _, data := range t.dataRanges() {
 		for at := 0; ; {
 			i := bytes.Index(data[at:], magic)
 			if i < 0 {

@@ -70,7 +70,10 @@ func (w *worker) waitsOn(row *gRow, sudog uint64) uint64 {
 	elem := w.t.sema[row.g]
 	switch {
 	case sudog != 0:
-		elem, _ = w.u.mem.Uint64(sudog + w.t.off.Sudog.Elem)
+		var ok bool
+		if elem, ok = w.u.mem.Uint64(sudog + w.t.off.Sudog.Elem); !ok {
+			w.lost++
+		}
 	case k.kind == evidence.SyncCond:
 		elem = w.condition()
 	}
@@ -140,11 +143,11 @@ func (w *worker) lock(elem uint64, k waitKind) uint64 {
 // channels returns the channel a goroutine waits for; for a select with several cases it notes them and returns 0.
 func (w *worker) channels(row *gRow, sudog uint64, mode evidence.WaitMode) uint64 {
 	o := &w.t.off.Sudog
-	first := uint64(0)
-	n := 0
-	for ; sudog != 0 && n < maxCases; n++ {
+	loop := sudog // a sudog seen before, moved on at each power of two: a chain that runs in a circle meets it
+	for n := 0; sudog != 0 && n < maxCases; n++ {
 		c, ok := w.u.mem.Uint64(sudog + o.C)
-		if !ok {
+		if g, _ := w.u.mem.Uint64(sudog + o.G); !ok || g != row.g {
+			w.lost++ // absent, or of another goroutine: what follows would be another's too
 			break
 		}
 		if c != 0 {
@@ -161,9 +164,16 @@ func (w *worker) channels(row *gRow, sudog uint64, mode evidence.WaitMode) uint6
 		if c != 0 {
 			w.waits = append(w.waits, evidence.Wait{Goroutine: row.id, Sync: c, Mode: w.direction(c, sudog)})
 		}
+		if next == loop {
+			w.lost++
+			break
+		}
+		if n&(n+1) == 0 {
+			loop = next
+		}
 		sudog = next
 	}
-	return first
+	return 0
 }
 
 // maxQueue bounds the search for a sudog in a channel's queue when only its direction is wanted.
@@ -231,6 +241,8 @@ func (t *target) addObjects(w *worker) {
 	}
 	w.chans, w.waits, w.transfers = w.chans[:0], w.waits[:0], w.transfers[:0]
 	clear(w.locks)
+	t.lost += w.lost
+	w.lost = 0
 	t.suspects = append(t.suspects, w.suspects...)
 	w.suspects = w.suspects[:0]
 }
@@ -259,6 +271,8 @@ func (t *target) readLocks() {
 			if state, ok := t.core.Mem.Uint64(addr + waitGroupState); ok {
 				s.Counter = int64(int32(state >> 32))
 				s.Waiters = int(uint32(state) &^ (1 << 31)) // bit 31: in a synctest bubble (sync/waitgroup.go, Go 1.25)
+			} else {
+				t.unreadable = append(t.unreadable, addr)
 			}
 		}
 		s.Where = t.whereIs(addr)
@@ -266,10 +280,20 @@ func (t *target) readLocks() {
 	}
 }
 
+// reportWaits files the Gaps of waits and of what is waited for.
+func (t *target) reportWaits() {
+	if t.lost > 0 {
+		t.b.Gapf("what goroutines wait for", "the runtime's records of it are damaged or not in the core, for %d goroutines", t.lost)
+	}
+	if n := len(t.unreadable); n > 0 {
+		t.b.Gapf("state of locks", "%d of them are not in the core, the first at %#x", n, t.unreadable[0])
+	}
+}
+
 func (t *target) readMutex(s *evidence.Sync, addr uint64) {
 	state, ok := t.core.Mem.Uint32(addr)
 	if !ok {
-		t.b.Gapf("state of a mutex", "%#x is not in the core", addr)
+		t.unreadable = append(t.unreadable, addr)
 		return
 	}
 	s.Locked, s.Starving = state&mutexLocked != 0, state&mutexStarving != 0
@@ -281,7 +305,7 @@ func (t *target) readRWMutex(s *evidence.Sync) {
 	count, ok := t.core.Mem.Uint32(s.Addr + rwReaderCount)
 	leaving, _ := t.core.Mem.Uint32(s.Addr + rwReaderCount + 4)
 	if !ok {
-		t.b.Gapf("state of an RWMutex", "%#x is not in the core", s.Addr)
+		t.unreadable = append(t.unreadable, s.Addr)
 		return
 	}
 	readers := int64(int32(count))

@@ -1,6 +1,12 @@
 package gocore
 
-import "fmt"
+import (
+	"cmp"
+	"debug/elf"
+	"fmt"
+	"slices"
+	"sort"
+)
 
 // whereIs says what the object at addr is part of, as far as it is known.
 func (t *target) whereIs(addr uint64) string {
@@ -33,12 +39,15 @@ func (t *target) globalAt(addr uint64) (name string, off uint64, ok bool) {
 		return "", 0, false
 	}
 	if t.symtab == nil {
-		t.symtab, _ = t.exe.Symbols() // a stripped program has none, and then nothing is found
+		all, _ := t.exe.Symbols() // a stripped program has none, and then nothing is found
+		t.symtab = slices.DeleteFunc(append([]elf.Symbol{}, all...), func(s elf.Symbol) bool { return s.Size == 0 })
+		slices.SortStableFunc(t.symtab, func(a, b elf.Symbol) int { return cmp.Compare(a.Value, b.Value) })
 	}
-	for _, s := range t.symtab {
-		if at := s.Value + t.bias; addr >= at && addr < at+s.Size {
-			return s.Name, addr - at, true
-		}
+	after := sort.Search(len(t.symtab), func(i int) bool { return t.symtab[i].Value+t.bias > addr })
+	if after == 0 {
+		return "", 0, false
 	}
-	return "", 0, false
+	s := t.symtab[after-1]
+	off = addr - (s.Value + t.bias)
+	return s.Name, off, off < s.Size
 }

@@ -54,6 +54,34 @@ func sameAsTable(t *testing.T, f *elf.File, version, arch string) {
 	}
 }
 
+// TestExperiments compares executables built under a GOEXPERIMENT setting with what the table says of it. The test is of
+// Go 1.26, whose settings change the runtime's data.
+func TestExperiments(t *testing.T) {
+	if local(t) != "1.26" {
+		t.Skipf("the toolchain is %s", local(t))
+	}
+	for _, arch := range Arches() {
+		ordinary, err := For("go1.26", arch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for x, changes := range map[string]string{"nogreenteagc": "runtime.p", "goroutineleakprofile": "", "runtimesecret": ""} {
+			t.Run(x+"_"+arch, func(t *testing.T) {
+				version := "go1.26 X:" + x
+				sameAsTable(t, build(t, "local", probe, []string{"GOARCH=" + arch, "GOEXPERIMENT=" + x}), version, arch)
+				l, err := For(version, arch)
+				if err != nil {
+					t.Fatal(err)
+				}
+				a, _ := ordinary.Size(changes)
+				if b, _ := l.Size(changes); changes != "" && a == b {
+					t.Errorf("%s has %d bytes with and without %s", changes, a, x)
+				}
+			})
+		}
+	}
+}
+
 // TestDWARFFallsBack asks for a type that the program does not use.
 func TestDWARFFallsBack(t *testing.T) {
 	f := build(t, "local", "package main\n\nfunc main() { println() }\n", []string{"GOARCH=amd64"})

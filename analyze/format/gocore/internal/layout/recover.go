@@ -10,7 +10,8 @@ import (
 
 // Program is the machine code of an executable without symbols, as the pclntab describes it.
 type Program struct {
-	// Func gives the first address of a function and the one after its last, by its full name ("runtime.schedtrace").
+	// Func gives the first address of a function and the one after its last, by its full name ("runtime.schedtrace"). Where
+	// several have one name, it should be the longest: the others only translate between calling conventions.
 	Func func(name string) (start, end uint64, ok bool)
 	// Read fills p with the bytes at an address.
 	Read func(p []byte, addr uint64) error

@@ -166,7 +166,8 @@ func writeFacts(b *strings.Builder, s Source) {
 
 func writeReferences(b *strings.Builder, refs []Reference) {
 	sorted := slices.SortedFunc(slices.Values(refs), func(x, y Reference) int {
-		return cmp.Or(cmp.Compare(x.Variable, y.Variable), cmp.Compare(x.Function, y.Function), cmp.Compare(x.Nth, y.Nth))
+		return cmp.Or(cmp.Compare(x.Variable, y.Variable), cmp.Compare(x.Function, y.Function),
+			cmp.Compare(x.Total, y.Total), cmp.Compare(x.Nth, y.Nth))
 	})
 	for _, r := range sorted {
 		fmt.Fprintf(b, "ref %s %s %d/%d %d\n", r.Variable, r.Function, r.Nth, r.Total, r.Add)

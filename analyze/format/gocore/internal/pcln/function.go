@@ -103,6 +103,7 @@ func cstring(table []byte, off uint32) []byte {
 		return nil
 	}
 	rest := table[off:]
+	rest = rest[:min(len(rest), maxName)]
 	if n := bytes.IndexByte(rest, 0); n >= 0 {
 		return rest[:n]
 	}

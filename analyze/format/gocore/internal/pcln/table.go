@@ -19,6 +19,12 @@ const Magic = 0xfffffff1
 // maxModules bounds the list of modules; more than one exists only with plugins or shared build modes.
 const maxModules = 64
 
+// maxSections bounds the sections of text; the linker splits it where a jump would reach no further (128 MB on arm64).
+const maxSections = 1 << 10
+
+// maxName bounds a name; type arguments make some thousand characters.
+const maxName = 1 << 16
+
 // maxTable bounds one table; the largest real programs have some hundred megabytes of pclntab in all.
 const maxTable = 1 << 30
 
@@ -179,6 +185,10 @@ func loadModule(mem Memory, offsets Offsets, addr uint64) (*Module, error) {
 func (m *Module) readSections(r *moduleReader) {
 	const textsect = 24 // vaddr, end, baseaddr: runtime/symtab.go, type textsect
 	raw := r.slice("textsectmap", textsect)
+	if len(raw) > maxSections*textsect {
+		r.fail(fmt.Errorf("field textsectmap: %d sections of text, at most %d are read", len(raw)/textsect, maxSections))
+		return
+	}
 	for ; len(raw) >= textsect; raw = raw[textsect:] {
 		m.sections = append(m.sections, section{
 			vaddr: binary.LittleEndian.Uint64(raw), end: binary.LittleEndian.Uint64(raw[8:]),
