@@ -22,9 +22,10 @@ tools:
 test: tools
 	go test -timeout 20m ./...
 
-# Large cores are made once and cached; the first run takes long and wants some 10 GB of disk.
+# Measures postmortem, delve and viewcore side by side and keeps docs/performance.md. The large cores are made once and cached:
+# the first run takes long and wants some gigabytes of disk. BENCH="-cores 1k,100k" measures less.
 bench: tools
-	go test -run '^$$' -bench . -benchmem -timeout 60m ./...
+	go run ./analyze/format/gocore/internal/bench $(or $(BENCH),-write)
 
 # golangci-lint is built on first use, which takes some minutes. LINT=off leaves it out.
 lint:

@@ -30,9 +30,10 @@ type room struct {
 var house = []room{
 	{"cmd/postmortem", 5, "", false},
 	{"rules/ruletest", 5, "reason", true},
-	{"rules/internal/gen", 5, "", true},     // commands that write the registry, the pages
-	{"rules/internal/docgen", 5, "", true},  // of the rules, and the skeleton of a new rule:
-	{"rules/internal/newrule", 5, "", true}, // run by go generate, imported by nothing
+	{"rules/internal/gen", 5, "", true},                    // commands that write the registry, the pages
+	{"rules/internal/docgen", 5, "", true},                 // of the rules, and the skeleton of a new rule:
+	{"rules/internal/newrule", 5, "", true},                // run by go generate, imported by nothing
+	{"analyze/format/gocore/internal/bench", 5, "", false}, // a command for developers: it measures the whole pipeline
 	{"analyze", 4, "", true},
 	{"rules", 4, "reason", true},
 	{"analyze/format/input", 2, "read", true},
@@ -66,11 +67,12 @@ var lodgers = []struct {
 	module string
 	rooms  []string
 }{
-	{"github.com/go-delve/delve", []string{"analyze/format/gocore", "analyze/capture"}},
+	{"github.com/go-delve/delve", []string{"analyze/format/gocore", "analyze/capture", "analyze/format/gocore/internal/bench"}},
 	{"github.com/klauspost/compress", []string{"analyze/format/internal/unpack"}},
 	{"github.com/pierrec/lz4", []string{"analyze/format/internal/unpack"}},
 	{"github.com/ulikunitz/xz", []string{"analyze/format/internal/unpack"}},
 	{"golang.org/x/sys", []string{"analyze/format/internal/elfcore", "analyze/capture"}},
+	{"github.com/ianlancetaylor/demangle", []string{"analyze/format/internal/native"}},
 	{"charm.land/lipgloss", []string{"analyze/report/text"}},
 	{"github.com/charmbracelet/x/ansi", []string{"analyze/report/text"}},
 	{"github.com/charmbracelet/x/term", []string{"cmd/postmortem"}},
@@ -244,6 +246,7 @@ func TestFloorsCatch(t *testing.T) {
 		{"report sees a rule", "analyze/report/text", in("rules/lockhog"), "no more of that wing"},
 		{"report sees a derivation", "analyze/report/text", in("analyze/diagnosis/derive"), "no more of that wing"},
 		{"ruletest outside of tests", "cmd/postmortem", in("rules/ruletest"), "only tests"},
+		{"measurement is imported", "analyze/format/gocore", in("analyze/format/gocore/internal/bench"), "strictly downwards"},
 		{"command is imported", "rules/ruletest", in("cmd/postmortem"), "strictly downwards"},
 		{"unknown folder", "analyze/shed", "fmt", "no room for it"},
 		{"import of an unknown folder", "cmd/postmortem", in("tools/x"), "no room for it"},

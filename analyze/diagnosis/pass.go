@@ -83,6 +83,7 @@ func Of[T any](p *Pass, d *Derivation[T]) (T, error) {
 	}
 	inner := *p
 	inner.uses, inner.findings = d.Uses, nil
+	inner.limits = nil // the value is shared: it must not depend on which rule asks first
 	value, err := d.Run(&inner)
 	if err != nil {
 		err = fmt.Errorf("derivation %s: %w", d.Name, err)

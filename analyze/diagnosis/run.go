@@ -47,6 +47,9 @@ func Run(ctx context.Context, c *evidence.Case, rules []*Rule, opt Options) (*Re
 		}
 		runRule(ctx, res, rule, m, opt)
 	}
+	if err := ctx.Err(); err != nil { // the last rule may have given up for that reason
+		return nil, fmt.Errorf("diagnosis stopped: %w", err)
+	}
 	slices.SortStableFunc(res.Findings, order)
 	return res, nil
 }
@@ -138,7 +141,11 @@ var nameForm = regexp.MustCompile(`^[a-z][a-z0-9]*(-[a-z0-9]+)*$`)
 func Validate(rules []*Rule) error {
 	var faults []error
 	seen := map[string]bool{}
-	for _, r := range rules {
+	for i, r := range rules {
+		if r == nil {
+			faults = append(faults, fmt.Errorf("rule number %d is nil", i+1))
+			continue
+		}
 		if seen[r.Name] {
 			faults = append(faults, fmt.Errorf("rule %s: registered twice", r.Name))
 		}
@@ -168,7 +175,10 @@ func faultsOf(r *Rule) []error {
 		{"Confirm", r.Doc.Confirm}, {"Fix", r.Doc.Fix}, {"Not", r.Doc.Not}, {"Since", r.Doc.Since}} {
 		check(field.text != "", "Doc.%s is empty", field.name)
 	}
+	limits := map[string]bool{}
 	for _, l := range r.Limits {
+		check(!limits[l.Name], "limit %q stands twice", l.Name)
+		limits[l.Name] = true
 		check(nameForm.MatchString(l.Name), "limit %q: bad name", l.Name)
 		check(l.Doc != "" && l.Origin != "", "limit %q: Doc or Origin is empty", l.Name)
 	}

@@ -34,7 +34,6 @@ type Builder struct {
 // NewBuilder returns an empty Builder.
 func NewBuilder() *Builder {
 	c := &Case{frames: newFrameTable(), stacks: newStackTable(), reasons: []string{""}}
-	c.goroutines.seconds = map[int]uint32{}
 	c.goroutines.thread = map[int]int{}
 	c.goroutines.labels = map[int]string{}
 	return &Builder{c: c, reasonID: map[string]uint16{"": 0}, gapSeen: map[Gap]bool{}}
@@ -149,14 +148,17 @@ func (b *Builder) reason(s string) uint16 {
 	if id, ok := b.reasonID[s]; ok {
 		return id
 	}
-	if len(b.c.reasons) >= math.MaxUint16 {
-		return b.reason("other")
+	if len(b.c.reasons) >= math.MaxUint16 && s != otherReason {
+		return b.reason(otherReason) // which takes the last number
 	}
 	id := uint16(len(b.c.reasons))
 	b.c.reasons = append(b.c.reasons, s)
 	b.reasonID[s] = id
 	return id
 }
+
+// otherReason stands for the reasons beyond what the column can number.
+const otherReason = "other"
 
 // Goroutine adds a row and returns its number. A goroutine that an earlier source gave is completed instead.
 func (b *Builder) Goroutine(g Goroutine) int {
@@ -183,8 +185,8 @@ func (b *Builder) Goroutine(g Goroutine) int {
 
 func (b *Builder) sparse(row int, g Goroutine) {
 	t := &b.c.goroutines
-	if g.Seconds != 0 && t.seconds[row] == 0 {
-		t.seconds[row] = g.Seconds
+	if g.Seconds != 0 && t.seconds.at(row) == 0 {
+		t.seconds.set(row, g.Seconds, cap(t.stack))
 	}
 	if g.Thread != 0 && t.thread[row] == 0 {
 		t.thread[row] = g.Thread
@@ -223,7 +225,25 @@ func (b *Builder) Label(row int, labels string) {
 }
 
 // Wait adds an edge to one of several objects that a goroutine waits for (a select).
-func (b *Builder) Wait(w Wait) { b.c.selects = append(b.c.selects, w) }
+func (b *Builder) Wait(w Wait) {
+	if s := b.c.selects; len(s) == cap(s) {
+		b.c.selects = growSlice(s, b.moreLike(len(s)))
+	}
+	b.c.selects = append(b.c.selects, w)
+}
+
+// moreLike is how much room to make in a list of n entries that grows with the goroutines: when room was made for all of
+// them (see Grow), as much as the rest will need if it is like those so far. Doubling would copy a long list again and again
+// and end with twice the memory.
+func (b *Builder) moreLike(n int) int {
+	const least, most = 64, 16 // entries; times the present length
+	rows, room := b.c.goroutines.len(), cap(b.c.goroutines.stack)
+	if rows == 0 || room <= rows {
+		return max(n/2, least)
+	}
+	expected := int(float64(n) / float64(rows) * float64(room) * 1.05)
+	return max(min(expected-n, most*n), n/8, least)
+}
 
 // Sync adds an object. The first source that gives an address has the word.
 func (b *Builder) Sync(s Sync) {

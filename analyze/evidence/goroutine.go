@@ -66,7 +66,7 @@ type Goroutine struct {
 // Ref is the reference of the row.
 func (g Goroutine) Ref() Ref { return GoroutineRef(g.ID) }
 
-// goroutineTable holds the rows as columns: about 29 bytes a goroutine.
+// goroutineTable holds the rows as columns: about 33 bytes a goroutine.
 type goroutineTable struct {
 	id, parent column
 	stack      []StackID
@@ -75,8 +75,8 @@ type goroutineTable struct {
 	state      []State
 	flags      []Flags
 	reason     []uint16
-	seconds    map[int]uint32 // sparse: the runtime fills waitsince only when a collection has seen the goroutine parked
-	thread     map[int]int    // sparse: few goroutines are on a thread
+	seconds    seconds
+	thread     map[int]int // sparse: few goroutines are on a thread
 	labels     map[int]string
 	rowOf      map[int64]int // built on first use
 }
@@ -101,6 +101,27 @@ func growSlice[T any](s []T, n int) []T {
 	grown := make([]T, len(s), len(s)+n)
 	copy(grown, s)
 	return grown
+}
+
+// seconds are the times of waits by row, and end with the last one that is known. The runtime fills waitsince only when a
+// collection has seen the goroutine parked, so most processes know either none or nearly all: a map would take ten times the
+// memory of the latter.
+type seconds []uint32
+
+func (s seconds) at(row int) uint32 {
+	if row < len(s) {
+		return s[row]
+	}
+	return 0
+}
+
+// set sets the time of a row of a table that has room for so many rows.
+func (s *seconds) set(row int, v uint32, room int) {
+	if row >= len(*s) {
+		*s = growSlice(*s, max(room, row+1)-len(*s))
+		*s = (*s)[:row+1]
+	}
+	(*s)[row] = v
 }
 
 // column is a list of non-negative integers that takes four bytes each until a value needs eight.
@@ -162,7 +183,7 @@ func (t Goroutines) At(i int) Goroutine {
 	g := &t.c.goroutines
 	return Goroutine{
 		ID: g.id.at(i), State: g.state[i], Reason: t.c.reasons[g.reason[i]], Stack: g.stack[i], Created: g.created[i],
-		Parent: g.parent.at(i), Seconds: g.seconds[i], WaitsOn: g.waitsOn[i], Flags: g.flags[i], Thread: g.thread[i],
+		Parent: g.parent.at(i), Seconds: g.seconds.at(i), WaitsOn: g.waitsOn[i], Flags: g.flags[i], Thread: g.thread[i],
 	}
 }
 
@@ -174,6 +195,9 @@ func (t Goroutines) Created(i int) FrameID { return t.c.goroutines.created[i] }
 
 // StackOf returns the stack of row i. It costs less than At.
 func (t Goroutines) StackOf(i int) StackID { return t.c.goroutines.stack[i] }
+
+// Seconds returns how long row i has waited, at least; 0 when unknown. It costs less than At.
+func (t Goroutines) Seconds(i int) uint32 { return t.c.goroutines.seconds.at(i) }
 
 // ByID returns the goroutine with this id.
 func (t Goroutines) ByID(id int64) (Goroutine, bool) {

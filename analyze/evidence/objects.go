@@ -153,6 +153,8 @@ type Loop struct {
 	Stores    int // instructions that write memory other than the frame's own stack, atomic ones left out
 	Atomics   int // instructions with a lock prefix (or exclusive loads and stores)
 	Loads     int // instructions that read memory other than the frame's own stack
+	Moving    int // of these, the ones whose address changes from turn to turn: they walk over something
+	Work      int // instructions that compute in registers; comparing, testing and moving left out
 	Trust     Trust
 }
 

@@ -79,8 +79,8 @@ type Scheduler struct {
 	CPUs        int // processors of the machine
 	IdlePs      int
 	SpinningMs  int
-	GlobalQueue int // goroutines in the global run queue
-	GCWaiting   bool
+	GlobalQueue int    // goroutines in the global run queue
+	GCWaiting   bool   // the scheduler was told to stop: for a collection, or because the process is dying
 	GCPhase     string // "off", "mark", "mark termination"
 	Processors  []Processor
 }

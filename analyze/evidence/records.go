@@ -225,6 +225,8 @@ func (l *Loop) visit(f fields) {
 	integer(f, "stores", &l.Stores)
 	integer(f, "atomics", &l.Atomics)
 	integer(f, "loads", &l.Loads)
+	integer(f, "moving", &l.Moving)
+	integer(f, "work", &l.Work)
 	enumeration(f, "trust", trustNames, &l.Trust)
 }
 

@@ -1,6 +1,9 @@
 package evidence
 
-import "iter"
+import (
+	"iter"
+	"slices"
+)
 
 // Trust says how a frame or a value was obtained, from best to worst.
 type Trust uint8
@@ -137,6 +140,9 @@ func (t *stackTable) intern(frames []FrameID, note stackNote) StackID {
 		}
 	}
 	id := StackID(t.len())
+	if need := len(t.arena) + len(frames); need > cap(t.arena) {
+		t.arena = slices.Grow(t.arena, need) // twice as much: append's quarters would copy a long list five times
+	}
 	t.arena = append(t.arena, frames...)
 	t.start = append(t.start, uint32(len(t.arena)))
 	t.byHash[h] = append(t.byHash[h], id)

@@ -33,14 +33,14 @@ func TestSourcePlaces(t *testing.T) {
 	s := newSources([]string{checkout}, &evidence.Process{MainModule: "example.com/app", SourceRoot: "/opt/go/src/"},
 		func(k string) string { return env[k] })
 	for _, test := range []struct{ file, want string }{
-		{"example.com/app/internal/cache/cache.go", "internal/cache/cache.go"},     // -trimpath
-		{"/home/build/app/internal/cache/cache.go", "internal/cache/cache.go"},     // another machine
-		{`C:\build\app\internal\cache\cache.go`, "internal/cache/cache.go"},        // another system
-		{filepath.Join(checkout, "main.go"), "main.go"},                            // as recorded
-		{"/opt/go/src/net/http/server.go", "src/net/http/server.go"},               // the toolchain, elsewhere
-		{"net/http/server.go", "src/net/http/server.go"},                           // the toolchain, -trimpath
-		{"github.com/BurntSushi/toml@v1.4.0/Decode.go", "sushi/toml@v1.4.0/Dec"},   // a module, -trimpath
-		{"/root/go/pkg/mod/github.com/!burnt!sushi/toml@v1.4.0/Decode.go", "toml"}, // a module, elsewhere
+		{"example.com/app/internal/cache/cache.go", "internal/cache/cache.go"},           // -trimpath
+		{"/home/build/app/internal/cache/cache.go", "internal/cache/cache.go"},           // another machine
+		{`C:\build\app\internal\cache\cache.go`, "internal/cache/cache.go"},              // another system
+		{filepath.Join(checkout, "main.go"), "main.go"},                                  // as recorded
+		{"/opt/go/src/net/http/server.go", "src/net/http/server.go"},                     // the toolchain, elsewhere
+		{"net/http/server.go", "src/net/http/server.go"},                                 // the toolchain, -trimpath
+		{"github.com/BurntSushi/toml@v1.4.0/Decode.go", "sushi/toml@v1.4.0/Dec"},         // a module, -trimpath
+		{"/home/build/go/pkg/mod/github.com/!burnt!sushi/toml@v1.4.0/Decode.go", "toml"}, // a module, elsewhere
 	} {
 		lines, ok := s.SourceLines(test.file, 5, 2)
 		if !ok || len(lines) != 5 || lines[0].Number != 3 || !strings.Contains(lines[0].Text, test.want) || strings.HasSuffix(lines[0].Text, "\r") {

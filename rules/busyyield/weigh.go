@@ -70,8 +70,8 @@ func (y *yield) weighTimed(l *loop) (diagnosis.Confidence, diagnosis.Severity, [
 		return 0, 0, nil
 	}
 	switch {
-	case l.poll.Woken && l.active >= int(y.p.Limit("min-sleepers")):
-		return diagnosis.Possible, diagnosis.Warning, nil
+	case l.poll.Woken && l.active >= int(y.p.Limit("min-sleepers")): // or sleepers that began together
+		return diagnosis.Possible, diagnosis.Info, nil
 	case l.poll.Woken:
 		y.p.Silent("a goroutine was just woken from its sleep, which every sleeper is now and then")
 		return 0, 0, nil
@@ -102,7 +102,8 @@ func (y *yield) weighSelect(l *loop) (diagnosis.Confidence, diagnosis.Severity, 
 		y.p.Silent("a goroutine was in a select at the moment of the core, beside others that worked")
 		return 0, 0, nil
 	}
-	if l.active >= int(y.p.Limit("min-spinners")) || y.cpu(l) {
+	sends := l.poll.Callee == "runtime.selectnbsend" // to drop what nobody takes is a decision, and the loop around it produces
+	if !sends && (l.active >= int(y.p.Limit("min-spinners")) || y.cpu(l)) {
 		return diagnosis.Likely, diagnosis.Warning, y.cpuReason(l)
 	}
 	return diagnosis.Possible, diagnosis.Info, nil

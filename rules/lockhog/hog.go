@@ -25,12 +25,14 @@ type hog struct {
 
 func (h *hog) all() {
 	h.p.Silent("no lock has %g waiters", h.p.Limit("min-waiters"))
-	for i := range h.locks.List {
-		lock := &h.locks.List[i]
-		if float64(lock.Total) < h.p.Limit("min-waiters") {
-			break // the list is sorted
-		}
+	list, more := h.locks.Longest(h.p.Limit("min-waiters"))
+	for _, lock := range list {
 		h.judge(lock)
+	}
+	if more > 0 && len(h.findings) > 0 {
+		first := &h.findings[0]
+		first.Because = append(first.Because, diagnosis.Reason{Refs: []evidence.Ref{{Kind: evidence.RefProcess}},
+			Text: fmt.Sprintf("%d more locks have queues of at least %g goroutines; they were not judged", more, h.p.Limit("min-waiters"))})
 	}
 	for _, f := range h.findings {
 		h.p.Report(f)

@@ -79,11 +79,8 @@ func run(p *diagnosis.Pass) error {
 	h := &hot{p: p, c: p.Case, f: frames, locks: locks, rates: rates}
 	h.survey()
 	p.Silent("no lock has %g waiters", p.Limit("min-waiters"))
-	for i := range locks.List {
-		lock := &locks.List[i]
-		if float64(lock.Total) < p.Limit("min-waiters") {
-			break // the list is sorted
-		}
+	list, _ := locks.Longest(p.Limit("min-waiters"))
+	for _, lock := range list {
 		h.judge(lock)
 	}
 	return nil

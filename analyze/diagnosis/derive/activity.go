@@ -209,6 +209,8 @@ func (f *Frames) active(g evidence.Goroutine, s evidence.Stack, end int) Activit
 	for i := range end {
 		name := s.At(i).Function
 		switch {
+		case raises[name]:
+			return ActivityUnknown
 		case name == "runtime.Gosched" || name == "runtime.goschedIfBusy":
 			return ActivityYield
 		case parks[name] && g.State != evidence.StateRunning:
@@ -224,6 +226,10 @@ func (f *Frames) active(g evidence.Goroutine, s evidence.Stack, end int) Activit
 
 // parks are the frames under which a goroutine waits; a runnable one beneath them was just woken (Go 1.21 to 1.26).
 var parks = map[string]bool{"runtime.gopark": true, "runtime.goparkunlock": true}
+
+// raises are the frames of a goroutine that panics or ends the process: it runs, but its program does not (Go 1.21 to 1.26).
+var raises = map[string]bool{"runtime.gopanic": true, "panic": true, "runtime.throw": true, "runtime.fatal": true,
+	"runtime.fatalthrow": true, "runtime.fatalpanic": true, "runtime.sigpanic": true, "runtime.dieFromSignal": true}
 
 // rawSyscalls are the innermost frames of a system call (Go 1.21 to 1.26: the package of Syscall6 moved in 1.24).
 var rawSyscalls = map[string]bool{"syscall.Syscall": true, "syscall.Syscall6": true, "syscall.RawSyscall": true,

@@ -47,6 +47,7 @@ func TestDoing(t *testing.T) {
 		{"preempted", evidence.StateRunnable, "", evidence.FlagAsync, preempt + user, "computes"},
 		{"just woken", evidence.StateRunnable, "", 0, "runtime.gopark:462 runtime.chanrecv:536 runtime.chanrecv1:509 " + user, "is ready to run"},
 		{"Gosched", evidence.StateRunnable, "", 0, "runtime.Gosched:391 " + user, "yields in runtime.Gosched"},
+		{"panics", evidence.StateRunning, "", evidence.FlagDying, "runtime.gopanic:787 runtime.selectgo:542 " + user, "does something unknown"},
 		{"C by flag", evidence.StateSyscall, "", evidence.FlagCgo, "runtime.cgocall:167 " + user, "executes C code"},
 		{"C by frame", evidence.StateSyscall, "", 0, "runtime.cgocall:167 main._Cfunc_f:3 " + user, "executes C code"},
 		{"leaving a system call", evidence.StateRunnable, "", 0, "syscall.Syscall:74 syscall.read:736 os.(*File).Read:144 " + user, "does file I/O in os.(*File).Read"},

@@ -84,7 +84,7 @@ func (l *Locks) Candidates(lock *Lock) []Candidate {
 	l.indexNames()
 	var list []Candidate
 	seen := map[int]bool{}
-	for _, w := range lock.Waiters {
+	for _, w := range lock.places() {
 		if w.Frame < 0 {
 			continue
 		}
@@ -134,6 +134,9 @@ func (l *Locks) candidate(list []Candidate, lock *Lock, at int) []Candidate {
 	return append(list, Candidate{Holder: h, Count: group.Count, Beyond: sure})
 }
 
+// places are the waiters that a guess goes by: those of the commonest stacks.
+func (l *Lock) places() []LockWaiters { return l.Waiters[:min(len(l.Waiters), 16)] }
+
 // sameOwner reports whether a waiting stack waits for a lock of the same owner.
 func (l *Locks) sameOwner(lock *Lock, s evidence.Stack) bool {
 	at, ok := l.f.LockCall(s)
@@ -141,7 +144,7 @@ func (l *Locks) sameOwner(lock *Lock, s evidence.Stack) bool {
 		return false
 	}
 	owner := Receiver(s.At(at).Function)
-	return slices.ContainsFunc(lock.Waiters, func(w LockWaiters) bool {
+	return slices.ContainsFunc(lock.places(), func(w LockWaiters) bool {
 		return w.Frame >= 0 && Receiver(l.c.Stack(w.Stack).At(w.Frame).Function) == owner
 	})
 }
@@ -149,7 +152,7 @@ func (l *Locks) sameOwner(lock *Lock, s evidence.Stack) bool {
 // standsAfter reports whether a frame is where one can be with the lock held: in another method of the owner, or in a waiter's
 // function behind the line of its Lock (then beyond is true).
 func (l *Lock) standsAfter(c *evidence.Case, frame evidence.Frame) (beyond, stands bool) {
-	for _, w := range l.Waiters {
+	for _, w := range l.places() {
 		if w.Frame < 0 {
 			continue
 		}

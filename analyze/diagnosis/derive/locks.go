@@ -55,6 +55,25 @@ type Locks struct {
 	f      *Frames
 	holds  map[uint64][]int
 	byName map[string][]int // function -> groups with it on their stack; built on first use
+	judged map[*Lock]Queue  // two rules ask for the same judgements
+}
+
+// MaxLocks is how many locks, those with the longest queues, rules judge. A program with more such queues has one disease.
+const MaxLocks = 50
+
+// Longest returns the locks for which at least min goroutines wait, at most MaxLocks of them, and how many more there are.
+func (l *Locks) Longest(min float64) (list []*Lock, more int) {
+	for i := range l.List {
+		if float64(l.List[i].Total) < min {
+			break // the list is sorted
+		}
+		if len(list) == MaxLocks {
+			more++
+			continue
+		}
+		list = append(list, &l.List[i])
+	}
+	return list, more
 }
 
 // OfLocks is the derivation of Locks.
@@ -118,18 +137,18 @@ func spread(rows []uint32, n int) []uint32 {
 
 // describe fills in what the waiters' stacks tell.
 func (l *Locks) describe(lock *Lock) {
-	index := map[evidence.StackID]int{}
+	rows, index := l.c.Goroutines(), map[evidence.StackID]int{}
 	for _, row := range lock.Rows {
-		g := l.c.Goroutines().At(int(row))
-		at, ok := index[g.Stack]
+		stack := rows.StackOf(int(row))
+		at, ok := index[stack]
 		if !ok {
 			at = len(lock.Waiters)
-			index[g.Stack] = at
-			frame, _ := l.f.LockCall(l.c.Stack(g.Stack))
-			lock.Waiters = append(lock.Waiters, LockWaiters{Stack: g.Stack, Reason: g.Reason, Row: row, Frame: frame})
+			index[stack] = at
+			frame, _ := l.f.LockCall(l.c.Stack(stack))
+			lock.Waiters = append(lock.Waiters, LockWaiters{Stack: stack, Reason: rows.At(int(row)).Reason, Row: row, Frame: frame})
 		}
 		lock.Waiters[at].Count++
-		lock.Oldest = max(lock.Oldest, g.Seconds)
+		lock.Oldest = max(lock.Oldest, rows.Seconds(int(row)))
 	}
 	l.classify(lock)
 }

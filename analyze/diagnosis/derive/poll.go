@@ -114,7 +114,10 @@ func (p *Polls) Active(g evidence.Goroutine) Poll {
 	if !ok || g.Flags.Has(evidence.FlagSystem) {
 		return Poll{}
 	}
-	if p.f.Doing(g).Activity == ActivityReady {
+	switch p.f.Doing(g).Activity {
+	case ActivityUnknown: // it panics
+		return Poll{}
+	case ActivityReady:
 		if end > 0 && s.At(end-1).Function == "time.Sleep" {
 			return Poll{Shape: PollSleep, Frame: end, Callee: "time.Sleep", Woken: true}
 		}
@@ -144,9 +147,11 @@ func shapeOf(function string) PollShape {
 // compare-and-swap to 20 to 40 on amd64 and arm64; a loop that computes from what it reads is rarely shorter than 64.
 const tightLoop = 64
 
-// waits reports whether a loop can only wait for another goroutine's store: it reads, changes nothing, calls nothing.
+// waits reports whether a loop can only wait for another goroutine's store: it reads one place again and again, computes and
+// changes nothing, calls nothing.
 func waits(l *evidence.Loop) bool {
-	return l.Bytes > 0 && l.Bytes <= tightLoop && l.Calls == 0 && l.Stores == 0 && (l.Atomics > 0 || l.Loads == 1)
+	return l.Bytes > 0 && l.Bytes <= tightLoop && l.Calls == 0 && l.Stores == 0 && l.Moving == 0 && l.Work == 0 &&
+		(l.Atomics > 0 || l.Loads == 1)
 }
 
 // asks reports whether a loop may be one that asks: it works on an atomic, stores nothing itself and makes a call or two (a

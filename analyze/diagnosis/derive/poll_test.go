@@ -25,6 +25,7 @@ func TestPollActive(t *testing.T) {
 		{"Sleep of nothing", evidence.StateRunning, "time.Sleep:340 main.f:1", nil, PollSleep},
 		{"woken from Sleep", evidence.StateRunnable, "runtime.gopark:1 time.Sleep:363 main.f:1", nil, PollSleep},
 		{"deadline", evidence.StateRunning, "internal/poll.setDeadlineImpl:160 net.(*conn).SetReadDeadline:258 main.f:1", nil, PollDeadline},
+		{"panics in a select", evidence.StateRunning, "panic:787 runtime.selectgo:542 main.f:1", nil, PollNone},
 		{"computes", evidence.StateRunning, "main.f:1", nil, PollNone},
 		{"flag loop", evidence.StateRunning, "main.f:1", &evidence.Loop{Bytes: 12, Loads: 1}, PollSpin},
 		{"swap loop", evidence.StateRunning, "main.f:1", &evidence.Loop{Bytes: 30, Atomics: 1, Loads: 2}, PollSpin},

@@ -50,8 +50,19 @@ const (
 	sliceTime = 10   // milliseconds after which the runtime preempts by force (runtime/proc.go, forcePreemptNS)
 )
 
-// Judge says why the goroutines queue for a lock.
+// Judge says why the goroutines queue for a lock of the list.
 func (l *Locks) Judge(lock *Lock, r Rates) Queue {
+	if known, ok := l.judged[lock]; ok {
+		return known
+	}
+	if l.judged == nil {
+		l.judged = map[*Lock]Queue{}
+	}
+	l.judged[lock] = l.judge(lock, r)
+	return l.judged[lock]
+}
+
+func (l *Locks) judge(lock *Lock, r Rates) Queue {
 	q := Queue{Moves: l.moves()}
 	if lock.Known && lock.free() {
 		q.Verdict, q.Firm = QueueShort, true

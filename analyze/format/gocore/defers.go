@@ -4,17 +4,12 @@ import (
 	"encoding/binary"
 
 	"github.com/gopostmortem/postmortem/analyze/format/gocore/internal/pcln"
+	"github.com/gopostmortem/postmortem/analyze/format/internal/elfcore"
 )
 
-// pendingUnlock looks for a deferred Unlock of a lock that the frame has registered and not yet run: in the bits and slots of
-// open-coded defers, and in the goroutine's list of defer records.
-func (t *target) pendingUnlock(s suspect, fn pcln.Func, lo, hi uint64, l *contended) (lockOp, bool) {
-	for _, closure := range t.openDefers(s.w, fn, lo, hi) {
-		if op := t.unlocksWhat(s.w, closure, l); op != opNone {
-			return op, true
-		}
-	}
-	for _, closure := range t.deferRecords(s.row.g, lo, hi) {
+// pendingUnlock looks for a deferred Unlock of a lock that the frame has registered and not yet run.
+func (t *target) pendingUnlock(s suspect, f *holdFrame, lo, hi uint64, l *contended) (lockOp, bool) {
+	for _, closure := range s.w.pendingDefers(s.g, f, lo, hi) {
 		if op := t.unlocksWhat(s.w, closure, l); op != opNone {
 			return op, true
 		}
@@ -22,32 +17,52 @@ func (t *target) pendingUnlock(s suspect, fn pcln.Func, lo, hi uint64, l *conten
 	return opNone, false
 }
 
-// openDefers returns the closures of the open-coded defers of a frame whose bits are set (runtime/panic.go,
-// initOpenCodedDefers; Go 1.21 has a slot offset for each defer, runOpenDeferFrame).
-func (t *target) openDefers(w *worker, fn pcln.Func, lo, hi uint64) []uint64 {
+// pendingDefers returns the closures of the deferred calls that a frame has registered and not yet run: those in the bits and
+// slots of open-coded defers, and those in the goroutine's list of defer records. The slice is good until the next call.
+func (w *worker) pendingDefers(g uint64, f *holdFrame, lo, hi uint64) []uint64 {
+	w.closures = w.openClosures(w.closures[:0], &f.open, lo, hi)
+	w.closures = w.recordedClosures(w.closures, g, lo, hi)
+	return w.closures
+}
+
+// openDefers says where a function keeps its open-coded defers: distances below varp, the top of its locals
+// (runtime/panic.go, initOpenCodedDefers; Go 1.21 has a slot offset for each defer, runOpenDeferFrame).
+type openDefers struct {
+	bits  uint64   // of the byte with a bit for each registered defer
+	slots []uint64 // of each defer's closure; empty when the function has no open-coded defers
+}
+
+// openDefersOf reads the table of a function.
+func (t *target) openDefersOf(mem *elfcore.View, fn pcln.Func) openDefers {
 	at, ok := fn.FuncData(pcln.FuncDataOpenCodedDeferInfo)
 	if !ok {
-		return nil
+		return openDefers{}
 	}
-	info := atMost(w.u.mem, at, 64)
+	info := atMost(mem, at, 64)
+	bits, n := binary.Uvarint(info)
+	if n <= 0 {
+		return openDefers{}
+	}
+	return openDefers{bits, t.deferSlots(info[n:])}
+}
+
+// openClosures appends the closures of the open-coded defers whose bits are set.
+func (w *worker) openClosures(closures []uint64, open *openDefers, lo, hi uint64) []uint64 {
+	if len(open.slots) == 0 {
+		return closures
+	}
 	top := hi // varp: below the return address and the saved frame pointer
-	if !t.arm64 {
+	if !w.t.arm64 {
 		top -= 8
 	}
 	if top > lo {
 		top -= 8
 	}
-	bitsAt, n := binary.Uvarint(info)
-	if n <= 0 {
-		return nil
-	}
-	info = info[n:]
-	bits, ok := w.u.mem.Uint8(top - bitsAt)
+	bits, ok := w.u.mem.Uint8(top - open.bits)
 	if !ok || bits == 0 {
-		return nil
+		return closures
 	}
-	var closures []uint64
-	for i, slot := range t.deferSlots(info) {
+	for i, slot := range open.slots {
 		if bits&(1<<i) == 0 {
 			continue
 		}
@@ -87,12 +102,11 @@ func (t *target) deferSlots(info []byte) []uint64 {
 // maxDefers bounds the list of defer records.
 const maxDefers = 1 << 12
 
-// deferRecords returns the closures of the defer records that a frame has made: those whose sp lies in it.
-func (t *target) deferRecords(g, lo, hi uint64) []uint64 {
-	o := &t.off.Defer
-	mem := t.core.Mem
-	at, _ := mem.Uint64(g + t.off.G.Defer)
-	var closures []uint64
+// recordedClosures appends the closures of the defer records that a frame has made: those whose sp lies in it.
+func (w *worker) recordedClosures(closures []uint64, g, lo, hi uint64) []uint64 {
+	o := &w.t.off.Defer
+	mem := w.u.mem
+	at, _ := mem.Uint64(g + w.t.off.G.Defer)
 	for n := 0; at != 0 && n < maxDefers; n++ {
 		sp, ok := mem.Uint64(at + o.SP)
 		if !ok {
@@ -102,23 +116,35 @@ func (t *target) deferRecords(g, lo, hi uint64) []uint64 {
 			closures = append(closures, fn)
 		}
 		at, _ = mem.Uint64(at + o.Link)
-		t.searched++
+		w.searched++
 	}
 	return closures
+}
+
+// closureFunc is the function that a closure calls.
+func (w *worker) closureFunc(closure uint64) (pcln.Func, bool) {
+	entry, ok := w.u.mem.Uint64(closure)
+	if !ok {
+		return pcln.Func{}, false
+	}
+	if e := w.u.cache.get(entry); e != nil {
+		return e.fn, e.ok && e.fn.Entry == entry
+	}
+	fn, ok := w.t.tab.Find(entry)
+	if !ok || fn.Entry != entry {
+		return pcln.Func{}, false // not kept: a damaged core has any number of these
+	}
+	return w.u.info(entry).fn, true
 }
 
 // unlocksWhat reports whether calling a closure unlocks the lock: its code has an Unlock, and it has captured the lock, or names
 // the global.
 func (t *target) unlocksWhat(w *worker, closure uint64, l *contended) lockOp {
-	entry, ok := w.u.mem.Uint64(closure)
+	fn, ok := w.closureFunc(closure)
 	if !ok {
 		return opNone
 	}
-	fn, ok := t.tab.Find(entry)
-	if !ok || fn.Entry != entry {
-		return opNone
-	}
-	f := t.unlockIn(w, fn)
+	f := w.unlockIn(fn)
 	if f.op == opNone || !f.fits(l.kind) {
 		return opNone
 	}
@@ -147,10 +173,10 @@ func (t *target) captures(w *worker, closure, lock uint64) bool {
 }
 
 // unlockIn is the kind of Unlock that a deferred function calls.
-func (t *target) unlockIn(w *worker, fn pcln.Func) lockFunc {
+func (w *worker) unlockIn(fn pcln.Func) lockFunc {
 	c := w.lockCodeOf(fn)
 	if c == nil {
-		return t.lockEntries[fn.Entry] // defer of the method itself
+		return w.t.lockEntries[fn.Entry] // defer of the method itself
 	}
 	for _, s := range c.sites {
 		if s.op == opUnlock || s.op == opRUnlock {

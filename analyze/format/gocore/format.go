@@ -32,8 +32,12 @@ var Format = format.Format{
 // Sniff recognises an ELF file, core or not: an executable that is given by mistake deserves a better answer than "unknown
 // format", and Read gives it.
 func Sniff(head []byte) bool {
-	return len(head) >= elfTypeEnd && bytes.HasPrefix(head, []byte(elf.ELFMAG))
+	return len(head) >= elfTypeEnd && bytes.HasPrefix(head, []byte(elf.ELFMAG)) && head[elfPadEnd-1] == 0
 }
+
+// elfPadEnd is where e_ident ends in an ELF header, after bytes that are always zero (elf(5), EI_PAD). They tell a file from a text
+// that begins with the magic number.
+const elfPadEnd = 16
 
 // elfTypeEnd is where e_type ends in an ELF header.
 const elfTypeEnd = 18

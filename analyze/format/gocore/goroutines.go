@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 
 	"github.com/gopostmortem/postmortem/analyze/evidence"
@@ -76,11 +77,15 @@ type worker struct {
 	waits     []evidence.Wait // cases of selects
 	locks     map[uint64]evidence.SyncKind
 	transfers []transferRow
+	alarms    []evidence.Alarm // timers about to wake goroutines
+	loops     []loopRow
 	conds     map[uint64]bool      // lists of conditions, and what was taken for one and is none
 	lockCodes map[uint64]*lockCode // by entry of function
 	suspects  []suspect
-	lost      int   // goroutines for whose wait the core has no memory
-	err       error // of the last part
+	closures  []uint64 // see pendingDefers
+	searched  int      // defer records that were looked at
+	lost      int      // goroutines for whose wait the core has no memory
+	err       error    // of the last part
 }
 
 // readGoroutines reads allgs, unwinds every goroutine that is not on a thread, and adds them all to the Builder in the
@@ -194,6 +199,10 @@ func (w *worker) goroutine(g uint64) gRow {
 		row.waitsOn = w.waitsOn(&row, le.Uint64(raw[o.Waiting:]))
 	}
 	w.transfer(&row, w.stacks[row.stack].firstTrap)
+	if row.status == statusWaiting {
+		w.alarm(&row, raw)
+	}
+	w.loop(&row)
 	w.suspect(&row)
 	return row
 }
@@ -252,6 +261,9 @@ func (w *worker) intern(pcs []uint64, trap bool, broken string) uint32 {
 	}
 	i := uint32(len(w.stacks))
 	at := uint32(len(w.arena))
+	if need := at + uint32(len(pcs)); need > uint32(cap(w.arena)) {
+		w.arena = slices.Grow(w.arena, int(need)) // twice as much: append's quarters would copy a long list five times
+	}
 	w.arena = append(w.arena, pcs...)
 	w.stacks = append(w.stacks, stackRow{start: at, end: at + uint32(len(pcs)), broken: broken, firstTrap: trap})
 	w.index[h] = append(w.index[h], i)

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"iter"
 	"slices"
 	"strings"
 
@@ -17,11 +16,11 @@ import (
 // its present pc without an Unlock, and a word of that frame points to the lock or into the object that holds it. Stronger: a
 // deferred Unlock of this very lock is pending on its stack.
 
-// suspect is a goroutine with a frame that may hold a lock, whichever it is.
+// suspect is a goroutine with a frame that may hold a lock, whichever it is. There may be one for each goroutine, so it keeps
+// no more than what it takes to walk the stack again.
 type suspect struct {
-	row   gRow
-	stack uint32
-	w     *worker
+	g uint64
+	w *worker
 }
 
 // holdFrame is a frame of a distinct stack that may hold locks.
@@ -29,6 +28,7 @@ type holdFrame struct {
 	index  int        // in the walk
 	sites  []lockSite // locks taken and not released at its pc
 	defers bool       // it has deferred calls
+	open   openDefers // where it keeps those that are open-coded
 }
 
 // holdFramesOf finds the frames of the last walk that may hold a lock.
@@ -42,6 +42,9 @@ func (w *worker) holdFramesOf() []holdFrame {
 			continue
 		}
 		f := holdFrame{index: i, defers: e.fn.DeferReturn() != 0}
+		if f.defers {
+			f.open = w.t.openDefersOf(w.u.mem, e.fn)
+		}
 		if c := w.lockCodeOf(e.fn); c != nil {
 			f.sites = c.heldAt(pc, w.t.arm64)
 		}
@@ -59,9 +62,43 @@ func (w *worker) suspect(row *gRow) {
 		s.searched = true
 		s.holds = w.holdFramesOf()
 	}
-	if len(s.holds) > 0 && len(w.suspects) < maxSuspects {
-		w.suspects = append(w.suspects, suspect{*row, row.stack, w})
+	if len(w.suspects) < maxSuspects && w.mayHold(row.g, s.holds) {
+		w.suspects = append(w.suspects, suspect{row.g, w})
 	}
+}
+
+// mayHold reports whether the goroutine of the last walk holds some lock, as far as can be seen before the locks are known:
+// nearly every goroutine of a server has frames with deferred calls, and nearly none of those is an Unlock.
+func (w *worker) mayHold(g uint64, frames []holdFrame) bool {
+	for i := range frames {
+		f := &frames[i]
+		if len(f.sites) > 0 || w.searched > maxSearch {
+			return true
+		}
+		lo, hi, ok := w.u.extent(f.index)
+		if !ok {
+			continue
+		}
+		for _, closure := range w.pendingDefers(g, f, lo, hi) {
+			if fn, ok := w.closureFunc(closure); ok && w.unlockIn(fn).op != opNone {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// extent is the memory of a frame of the last walk; false when the next frame is on another stack.
+func (u *unwinder) extent(frame int) (lo, hi uint64, ok bool) {
+	if frame >= len(u.pcs) {
+		return 0, 0, false
+	}
+	lo = u.sps[frame]
+	hi = lo + u.info(u.pcs[frame]).delta
+	if frame+1 < len(u.sps) {
+		hi = u.sps[frame+1]
+	}
+	return lo, hi, hi >= lo
 }
 
 // maxSuspects bounds the goroutines of one part of allgs whose stacks are searched for locks.
@@ -94,6 +131,47 @@ type candidate struct {
 	hold     evidence.Hold
 	deferred bool // its Unlock is pending
 	related  bool // its frame refers to the lock
+	op       lockOp
+	fn       pcln.Func
+	sites    []lockSite
+}
+
+// linked reports whether a candidate is known to have to do with the lock.
+func (c *candidate) linked() bool { return c.deferred || c.related }
+
+// candidates are the possible holders of one lock. Those that are not linked to it may be as many as there are goroutines, and
+// no more than maxHolds of them are ever listed.
+type candidates struct {
+	linked, loose []candidate
+	last          int64 // the loose candidates of later goroutines do not count any more; 0 when they all do
+}
+
+func (c *candidates) add(x candidate) {
+	if x.linked() {
+		c.linked = append(c.linked, x)
+		return
+	}
+	c.loose = append(c.loose, x)
+	const often = 4
+	if len(c.loose) < often*maxHolds {
+		return
+	}
+	c.loose = oncePerGoroutine(c.loose)
+	if len(c.loose) >= maxHolds {
+		c.loose = c.loose[:maxHolds]
+		c.last = c.loose[maxHolds-1].hold.Goroutine
+	}
+}
+
+// outranks reports whether a loose candidate of a goroutine would come after all that will be listed.
+func (c *candidates) outranks(goroutine int64) bool { return c.last != 0 && goroutine > c.last }
+
+// best are the candidates that count: without a link to the lock they do so only when there is nobody else.
+func (c *candidates) best() []candidate {
+	if len(c.linked) > 0 {
+		return c.linked
+	}
+	return c.loose
 }
 
 // readHolds looks for the holders of all locks that somebody waits for.
@@ -107,16 +185,16 @@ func (t *target) readHolds(ctx context.Context) {
 	if len(locks) == 0 {
 		return
 	}
-	found := map[uint64][]candidate{}
+	found := make([]candidates, len(locks))
 	for i, s := range t.suspects {
-		if ctx.Err() != nil || t.searched > maxSearch {
+		if ctx.Err() != nil || t.searched > maxSearch || s.w.searched > maxSearch {
 			t.b.Gapf("holders of locks", "only %d of %d goroutines that may hold one were searched", i, len(t.suspects))
 			break
 		}
 		t.searchStack(s, locks, found)
 	}
-	for _, l := range locks {
-		for _, h := range grade(found[l.addr]) {
+	for i := range found {
+		for _, h := range grade(found[i].best()) {
 			t.b.Hold(h)
 		}
 	}
@@ -144,70 +222,67 @@ func (t *target) inGlobals(addr uint64) bool {
 }
 
 // searchStack walks a suspect again and compares the words of its frames with the locks.
-func (t *target) searchStack(s suspect, locks []contended, found map[uint64][]candidate) {
-	raw, ok := s.w.u.mem.Bytes(s.row.g, t.off.G.Size)
+func (t *target) searchStack(s suspect, locks []contended, found []candidates) {
+	raw, ok := s.w.u.mem.Bytes(s.g, t.off.G.Size)
 	if !ok {
 		return
 	}
-	row := s.row
+	row := gRow{g: s.g, id: int64(le.Uint64(raw[t.off.G.ID:])), status: le.Uint32(raw[t.off.G.Status:]) &^ statusScan}
 	s.w.unwindRow(&row, raw)
-	u := s.w.u
-	stack := &s.w.stacks[row.stack]
-	for _, f := range stack.holds {
-		if f.index >= len(u.pcs) {
-			continue
-		}
+	holds := s.w.stacks[row.stack].holds
+	for k := range holds {
+		f := &holds[k]
 		for i := range locks {
 			l := &locks[i]
 			c, ok := t.holdsIn(s, f, l)
-			if !ok {
+			if !ok || !c.linked() && found[i].outranks(row.id) {
 				continue
 			}
+			c.hold.Why = c.why()
 			c.hold.Sync, c.hold.Goroutine = l.addr, row.id
 			c.hold.Depth = t.logicalDepth(s.w, row.stack, f.index)
 			c.hold.Frame = t.frameAt(s.w, row.stack, f.index)
-			found[l.addr] = append(found[l.addr], c)
+			c.hold.Site = t.siteFrame(c.fn, c.sites)
+			found[i].add(c)
 		}
 	}
 }
 
 // holdsIn decides whether one frame holds one lock.
-func (t *target) holdsIn(s suspect, f holdFrame, l *contended) (candidate, bool) {
+func (t *target) holdsIn(s suspect, f *holdFrame, l *contended) (candidate, bool) {
 	u := s.w.u
+	lo, hi, ok := u.extent(f.index)
+	if !ok {
+		return candidate{}, false
+	}
 	e := u.info(u.pcs[f.index])
-	lo := u.sps[f.index]
-	hi := lo + e.delta
-	if f.index+1 < len(u.sps) {
-		hi = u.sps[f.index+1]
-	}
-	if hi < lo {
-		return candidate{}, false // the next frame is on another stack
-	}
 	t.searched++
 	sites := fitting(f.sites, l.kind)
 	if f.defers {
-		if op, ok := t.pendingUnlock(s, e.fn, lo, hi, l); ok {
-			c := candidate{deferred: true}
+		if op, ok := t.pendingUnlock(s, f, lo, hi, l); ok {
+			c := candidate{deferred: true, op: op, fn: e.fn, sites: sites}
 			c.hold.Reader = op == opRUnlock
-			c.hold.Why = fmt.Sprintf("a deferred %s of this lock is pending in %s", nameOfOp(op), e.fn.Name())
-			c.hold.Site = t.siteFrame(e.fn, sites)
 			return c, true
 		}
 	}
 	if len(sites) == 0 {
 		return candidate{}, false
 	}
-	c := candidate{related: t.refersTo(s.w, e.fn, lo, hi+callerSlots, l)}
-	op := sites[0].op
-	c.hold.Reader = op == opRLock
-	c.hold.Site = t.siteFrame(e.fn, sites)
-	c.hold.Why = fmt.Sprintf("%s has passed a %s and no %s", e.fn.Name(), nameOfOp(op), nameOfOp(op+2))
-	if c.related {
-		c.hold.Why += ", and its frame refers to this lock"
-	} else {
-		c.hold.Why += "; nothing in its frame says any more which lock"
-	}
+	c := candidate{related: t.refersTo(s.w, e.fn, lo, hi+callerSlots, l), op: sites[0].op, fn: e.fn, sites: sites}
+	c.hold.Reader = c.op == opRLock
 	return c, true
+}
+
+// why says in words what speaks for a candidate.
+func (c *candidate) why() string {
+	if c.deferred {
+		return fmt.Sprintf("a deferred %s of this lock is pending in %s", nameOfOp(c.op), c.fn.Name())
+	}
+	passed := fmt.Sprintf("%s has passed a %s and no %s", c.fn.Name(), nameOfOp(c.op), nameOfOp(c.op+2))
+	if c.related {
+		return passed + ", and its frame refers to this lock"
+	}
+	return passed + "; nothing in its frame says any more which lock"
 }
 
 // fitting are the sites that can have taken a lock of a kind.
@@ -308,11 +383,8 @@ func (t *target) frameAt(w *worker, stack uint32, frame int) evidence.FrameID {
 
 // grade turns the candidates for one lock into holds. A lock for writing has one holder: a single pending Unlock is strong,
 // a single candidate that refers to the lock is the unique one, and several make each ambiguous. Readers may be many.
-// Candidates without a link to the lock count only when there is nobody else, and are ambiguous.
+// Candidates without a link to the lock are ambiguous.
 func grade(cands []candidate) []evidence.Hold {
-	if kept := slices.Collect(linked(cands)); len(kept) > 0 {
-		cands = kept
-	}
 	cands = oncePerGoroutine(cands)
 	writers, strong := 0, 0
 	for _, c := range cands {
@@ -343,17 +415,6 @@ func grade(cands []candidate) []evidence.Hold {
 
 // maxHolds bounds the candidates that are listed for one lock.
 const maxHolds = 64
-
-// linked are the candidates that are known to have to do with the lock.
-func linked(cands []candidate) iter.Seq[candidate] {
-	return func(yield func(candidate) bool) {
-		for _, c := range cands {
-			if (c.deferred || c.related) && !yield(c) {
-				return
-			}
-		}
-	}
-}
 
 // oncePerGoroutine keeps the best candidate of each goroutine and mode: a pending Unlock first, then the innermost frame.
 func oncePerGoroutine(cands []candidate) []candidate {

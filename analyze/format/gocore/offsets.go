@@ -42,6 +42,8 @@ type offsets struct {
 		Waiting    uint64 `field:"runtime.g.waiting"`
 		Labels     uint64 `field:"runtime.g.labels"`
 		Bubble     uint64 `field:"runtime.g.bubble|runtime.g.syncGroup,optional"`
+		SleepWhen  uint64 `field:"runtime.g.sleepWhen,optional"`
+		Timer      uint64 `field:"runtime.g.timer,optional"`
 	}
 	M struct {
 		G0       uint64 `field:"runtime.m.g0"`
@@ -93,8 +95,17 @@ type offsets struct {
 		Count  uint64 `field:"runtime.hchan.qcount"`
 		Size   uint64 `field:"runtime.hchan.dataqsiz"`
 		Closed uint64 `field:"runtime.hchan.closed"`
+		Timer  uint64 `field:"runtime.hchan.timer,optional"`
 		RecvQ  uint64 `field:"runtime.hchan.recvq.first"`
 		SendQ  uint64 `field:"runtime.hchan.sendq.first"`
+	}
+	Timer struct {
+		When   uint64 `field:"runtime.timer.when"`
+		Period uint64 `field:"runtime.timer.period"`
+	}
+	PollDesc struct {
+		ReadDeadline  uint64 `field:"runtime.pollDesc.rd"`
+		WriteDeadline uint64 `field:"runtime.pollDesc.wd"`
 	}
 	NotifyList struct {
 		Head uint64 `field:"runtime.notifyList.head"`

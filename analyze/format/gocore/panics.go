@@ -177,9 +177,15 @@ func (t *target) interfaceAt(addr uint64) panicValue {
 	return panicValue{typ, data}
 }
 
+// nilPanic begins the text of the error that gopanic puts in the place of a nil (runtime/panic.go, PanicNilError).
+const nilPanic = "panic called with nil argument"
+
 // valueOf finds the value of a panic whose text the runtime has put in its place. Where the type is one whose text can be read,
 // it must be the text of the panic: a stale slot would say something else.
 func (t *target) valueOf(v panicValue, text string) (typ string, causes []string) {
+	if v.typ == 0 && strings.HasPrefix(text, nilPanic) {
+		return "*runtime.PanicNilError", nil
+	}
 	name, kind, ok := t.typeOf(v.typ)
 	if !ok || kind == kindString && name == "string" {
 		return "", nil

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/gopostmortem/postmortem/analyze/evidence"
+	"github.com/gopostmortem/postmortem/analyze/format/gocore/internal/pcln"
 )
 
 // describeProcess records what the notes of the core say.
@@ -133,33 +134,6 @@ func (t *target) labels(set uint64) string {
 	return text
 }
 
-// readLabels reads a set of labels and gives them as the runtime prints them, sorted by key. Since Go 1.24 the set is a
-// sorted list of pairs (internal/runtime/pprof/label); before, it was a map, which is not read.
-func (t *target) readLabels(set uint64) string {
-	if !t.layout.Version.AtLeast(1, 24) {
-		return ""
-	}
-	header, ok := t.core.Mem.Bytes(set, 16)
-	if !ok {
-		return ""
-	}
-	list, n := binary.LittleEndian.Uint64(header), binary.LittleEndian.Uint64(header[8:])
-	const most, pair = 64, 32
-	if n > most {
-		return ""
-	}
-	var parts []string
-	for i := range n {
-		key, ok1 := t.goString(list + i*pair)
-		value, ok2 := t.goString(list + i*pair + 16)
-		if !ok1 || !ok2 {
-			return ""
-		}
-		parts = append(parts, quote(key)+": "+quote(value))
-	}
-	return strings.Join(parts, ", ")
-}
-
 // goString reads a string header and its bytes.
 func (t *target) goString(addr uint64) (string, bool) {
 	const most = 64 << 10
@@ -176,4 +150,10 @@ func (t *target) goString(addr uint64) (string, bool) {
 	}
 	b, ok := t.core.Mem.Bytes(ptr, n)
 	return string(b), ok
+}
+
+// isRuntime reports whether a function belongs to the runtime, whose frames stand on top of every goroutine that was stopped.
+func (t *target) isRuntime(fn pcln.Func) bool {
+	name := fn.Name()
+	return strings.HasPrefix(name, "runtime.") || strings.HasPrefix(name, "runtime/") || strings.HasPrefix(name, "internal/runtime/")
 }

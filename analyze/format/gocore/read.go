@@ -3,7 +3,7 @@ package gocore
 import (
 	"context"
 	"errors"
-	"strconv"
+	"fmt"
 
 	"github.com/gopostmortem/postmortem/analyze/evidence"
 	"github.com/gopostmortem/postmortem/analyze/format"
@@ -85,6 +85,9 @@ func (t *target) readRuntime(ctx context.Context) error {
 	if t.truncated.Load() {
 		t.b.Gapf("buffer lengths of reads and writes", "only the first %d of every %d goroutines were looked at", maxTransfers, chunk)
 	}
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("reading the core: %w", err)
+	}
 	return nil
 }
 
@@ -96,7 +99,7 @@ func (t *target) selfCheck() error {
 	if err != nil {
 		return err
 	}
-	checked := 0
+	checked, nonsense, first := 0, 0, uint64(0)
 	for ; len(list) >= 8 && checked < 64; list = list[8:] {
 		g := le.Uint64(list)
 		status, ok := t.core.Mem.Uint32(g + t.off.G.Status)
@@ -109,9 +112,16 @@ func (t *target) selfCheck() error {
 		_, known := states[status&^statusScan]
 		dead := states[status&^statusScan] == evidence.StateDead
 		if !known || !dead && (s.lo >= s.hi || s.hi-s.lo > 1<<31 || id > 1<<52) {
-			return errors.New("the layout of the runtime's data does not fit this core (goroutine structure at 0x" +
-				strconv.FormatUint(g, 16) + " makes no sense)")
+			if nonsense++; nonsense == 1 {
+				first = g
+			}
 		}
+	}
+	// A few may be damaged; with a wrong layout nearly all of them are.
+	const tolerated = 8 // one in so many
+	if nonsense*tolerated > checked {
+		return fmt.Errorf("the layout of the runtime's data does not fit this core: %d of %d goroutine structures make no sense, the first at %#x",
+			nonsense, checked, first)
 	}
 	if checked == 0 {
 		return errors.New("no goroutine structure is in the core")

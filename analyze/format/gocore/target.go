@@ -48,6 +48,8 @@ type target struct {
 	now                     int64                        // nanotime of the newest event in the core: the process lived at least until then
 	transfers               map[uint64]transferFunc      // by entry of function
 	truncated               atomic.Bool                  // some transfers were left out
+	sleepEntry              uint64                       // time.Sleep
+	timers                  map[uint64]uint64            // by channel, up to Go 1.22
 	waitGroupWait, condWait uint64                       // entries of functions
 	lockEntries             map[uint64]lockFunc          // by entry of function
 	libraryEntry            map[uint64]bool              // functions of package sync itself
@@ -124,7 +126,8 @@ func (t *target) findProgram() error {
 // noProgram decides what a missing or wrong executable means.
 func (t *target) noProgram(err error) error {
 	var mismatch *elfcore.MismatchError
-	if t.in.Options.Executable != "" || errors.As(err, &mismatch) {
+	named := t.in.Options.Executable != "" && !errors.Is(err, elfcore.ErrUnverified)
+	if named || errors.As(err, &mismatch) {
 		return &format.Error{Path: t.in.Path, Format: formatName, Offset: -1, Doing: "checking the executable", Err: err,
 			Help: "name the executable that the process ran with --exe; a rebuild of the same source is another executable"}
 	}

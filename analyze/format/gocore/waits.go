@@ -43,6 +43,8 @@ func (t *target) prepareWaits() {
 	}
 	waits := t.tab.Lookup("sync.(*WaitGroup).Wait", "sync.(*Cond).Wait")
 	t.waitGroupWait, t.condWait = waits["sync.(*WaitGroup).Wait"].Entry, waits["sync.(*Cond).Wait"].Entry
+	t.sleepEntry = t.tab.Lookup("time.Sleep")["time.Sleep"].Entry
+	t.readTimers()
 	if !t.semaInWaiting() {
 		t.sema = t.readSemaphores()
 	}
@@ -152,6 +154,7 @@ func (w *worker) channels(row *gRow, sudog uint64, mode evidence.WaitMode) uint6
 		}
 		if c != 0 {
 			w.channel(c)
+			w.timerAlarm(row, c)
 		}
 		next, _ := w.u.mem.Uint64(sudog + o.WaitLink)
 		if n == 0 && next == 0 {
@@ -243,6 +246,14 @@ func (t *target) addObjects(w *worker) {
 	clear(w.locks)
 	t.lost += w.lost
 	w.lost = 0
+	for _, a := range w.alarms {
+		t.b.Alarm(a)
+	}
+	for _, l := range w.loops {
+		l.Depth = t.logicalDepth(w, l.stack, l.Depth)
+		t.b.Loop(l.Loop)
+	}
+	w.alarms, w.loops = w.alarms[:0], w.loops[:0]
 	t.suspects = append(t.suspects, w.suspects...)
 	w.suspects = w.suspects[:0]
 }

@@ -270,8 +270,9 @@ func ofRuntime(e *entry) bool {
 
 // lockCount is how many goroutines show the same lock.
 type lockCount struct {
-	kind  evidence.SyncKind
-	count int
+	kind   evidence.SyncKind
+	count  int
+	writer bool // one of them waits as the writer of an RWMutex, until the readers have left
 }
 
 // objects records what the arguments of the frames tell: the object that a waiting goroutine waits for, the length of a read
@@ -280,7 +281,7 @@ func (f *filler) objects(b *block, g *evidence.Goroutine) {
 	waits := g.State == evidence.StateWaiting || g.State == evidence.StateLeaked
 	if addr := b.roles.waitsOn; addr != 0 && waits {
 		g.WaitsOn = addr
-		f.countLock(addr, b.roles.sync)
+		f.countLock(addr, b.roles.sync, g.Reason)
 	}
 	if t := b.roles.transfer; t.Function != "" && (!waits || g.Reason == "IO wait") {
 		if f.moves++; f.moves <= maxTransfers {
@@ -292,7 +293,7 @@ func (f *filler) objects(b *block, g *evidence.Goroutine) {
 
 // countLock counts the goroutines at a lock. A writer that waits for the mutex inside an RWMutex shows the address of both:
 // the RWMutex is the better name.
-func (f *filler) countLock(addr uint64, kind evidence.SyncKind) {
+func (f *filler) countLock(addr uint64, kind evidence.SyncKind, reason string) {
 	if kind != evidence.SyncMutex && kind != evidence.SyncRWMutex {
 		return
 	}
@@ -302,5 +303,6 @@ func (f *filler) countLock(addr uint64, kind evidence.SyncKind) {
 	}
 	lock.count++
 	lock.kind = max(lock.kind, kind)
+	lock.writer = lock.writer || reason == "sync.RWMutex.Lock"
 	f.locks[addr] = lock
 }

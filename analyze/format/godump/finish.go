@@ -58,15 +58,17 @@ func (f *filler) finishDeath() {
 	}
 }
 
-// finishLocks adds the locks that several goroutines show. Their state is not in the text. What is known of a mutex is that
-// goroutines are parked at it, which they are only while it is locked or being handed over (internal/sync/mutex.go).
+// finishLocks adds the locks that several goroutines show. Their state is not in the text, but it follows from who is parked
+// at them, but for the moment in which a lock changes hands: at a mutex, only while it is locked (internal/sync/mutex.go);
+// the writer of an RWMutex, only while readers are inside; readers and other writers, only while a writer is inside or waits
+// for that (sync/rwmutex.go).
 func (f *filler) finishLocks() {
 	for _, addr := range slices.Sorted(maps.Keys(f.locks)) {
 		lock := f.locks[addr]
 		if lock.count < 2 {
 			continue
 		}
-		f.to.Sync(evidence.Sync{Addr: addr, Kind: lock.kind, Waiters: -1, Locked: lock.kind == evidence.SyncMutex,
+		f.to.Sync(evidence.Sync{Addr: addr, Kind: lock.kind, Waiters: -1, Locked: !lock.writer, Pending: lock.writer,
 			Trust: evidence.TrustMatched})
 	}
 }

@@ -57,6 +57,7 @@ type stoppable struct {
 	r   io.Reader
 }
 
+// Read reads on, or gives the error of the context.
 func (s *stoppable) Read(p []byte) (int, error) {
 	if err := s.ctx.Err(); err != nil {
 		return 0, fmt.Errorf("stopped: %w", err)

@@ -258,6 +258,9 @@ func checkZoo(t *testing.T, c *evidence.Case, truth map[string]uint64, detailed 
 	if s, ok := c.Sync(truth["mutex"]); !ok || s.Kind != evidence.SyncMutex || s.Trust != evidence.TrustMatched {
 		t.Errorf("the mutex is %+v, %v", s, ok)
 	}
+	if s, ok := c.Sync(truth["rwmutex"]); detailed && (!ok || s.Kind != evidence.SyncRWMutex || !s.Pending || s.Locked) {
+		t.Errorf("the rwmutex is %+v, %v: a writer waits for a reader", s, ok)
+	}
 	checkZooTransfers(t, c, truth)
 }
 

@@ -84,6 +84,9 @@ func (img *Image) VerifyAgainst(c *Core, m Module) (Verification, error) {
 		return mismatch(c.Machine.String(), img.header.machine.String())
 	}
 	bias, ok := img.bias(c, m)
+	if !ok && len(m.Mappings) == 0 {
+		return Verification{}, nil // the core has lost where the file was mapped: that speaks neither for nor against it
+	}
 	if !ok {
 		return mismatch("mappings of "+m.Path, "program headers that fit none of them")
 	}

@@ -122,8 +122,8 @@ func profile(ctx context.Context, core, folder string) error {
 	return err
 }
 
-// profileRate is in samples per second: a run takes a fraction of a second, and the usual hundred say little about it.
-const profileRate = 1000
+// profileRate is in samples per second: a run takes a fraction of a second, and the usual hundred say little about it; Linux counts no more than this.
+const profileRate = 250
 
 // profileAll profiles the command on each core, in a process of its own.
 func profileAll(ctx context.Context, cores []coreSpec, folder string) error {

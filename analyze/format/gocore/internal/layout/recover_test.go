@@ -119,7 +119,9 @@ func TestRecoverOtherPatches(t *testing.T) {
 		checked++
 		for _, arch := range Arches() {
 			t.Run(toolchain+"_"+arch, func(t *testing.T) {
-				recovered(t, build(t, toolchain, probe, []string{"GOARCH=" + arch}), toolchain, core)
+				f := build(t, toolchain, probe, []string{"GOARCH=" + arch})
+				recovered(t, f, toolchain, core)
+				sameAsTable(t, f, toolchain, arch)
 			})
 		}
 	}

@@ -107,9 +107,12 @@ func load(t testing.TB, p fixtures.Program) *program {
 
 // samples visits some thousand pcs, spread over all functions: their first and last bytes, and some in between.
 func samples(tab *Table, visit func(f Func, pc uint64)) {
-	const stride = 61 // a prime, so that it meets all parts of the code
 	tab.All(func(f Func) bool {
-		for pc := f.Entry; pc < f.End; pc += stride * f.m.quantum {
+		stride := uint64(61) // a prime, so that it meets all parts of the code
+		if f.m.quantum > 1 {
+			stride = 7 * f.m.quantum
+		}
+		for pc := f.Entry; pc < f.End; pc += stride {
 			visit(f, pc)
 		}
 		return true
@@ -154,7 +157,7 @@ func TestFindEqualsRuntime(t *testing.T) {
 				t.Errorf("Find(%#x) = %#x to %#x, %v; it lies in %s, %#x to %#x", pc, got.Entry, got.End, ok, f.Name(), f.Entry, f.End)
 			}
 		}
-		if got := f.Calls(f.Entry); uint64(want.Entry()) == f.Entry && got[0].Function != want.Name() && got[len(got)-1].Function != want.Name() {
+		if got := f.Calls(f.Entry); want.Name() != "" && uint64(want.Entry()) == f.Entry && got[0].Function != want.Name() && got[len(got)-1].Function != want.Name() {
 			t.Errorf("%#x: %+v, the runtime says %s", f.Entry, got, want.Name())
 		}
 		compared++
@@ -367,4 +370,3 @@ func TestModuleWithSections(t *testing.T) {
 		}
 	})
 }
-

@@ -28,16 +28,6 @@ func yieldForever() {
 }
 
 //go:noinline
-func computeForever(n uint64) {
-	for {
-		n = n*6364136223846793005 + 1442695040888963407
-		if n == 0 {
-			spins++
-		}
-	}
-}
-
-//go:noinline
 func labelled() { time.Sleep(time.Hour) }
 
 func say(name string, value any) { fmt.Fprintln(os.Stderr, "figure", name, value) }
@@ -93,6 +83,11 @@ func main() {
 	say("cpus", runtime.NumCPU())
 	go pprof.Do(context.Background(), pprof.Labels("tenant", "blue \"7\"", "job", "index"), func(context.Context) { labelled() })
 	go pprof.Do(context.Background(), pprof.Labels("only", ""), func(context.Context) { labelled() })
+	many := []string{"k00", "v"}
+	for len(many) < 40 {
+		many = append(many, fmt.Sprintf("k%02d", len(many)/2), fmt.Sprint(len(many)))
+	}
+	go pprof.Do(context.Background(), pprof.Labels(many...), func(context.Context) { labelled() })
 	go func() {
 		runtime.LockOSThread()
 		labelled()
@@ -107,7 +102,7 @@ func main() {
 		for range make([]struct{}, 20) {
 			go yieldForever()
 		}
-		computeForever(1)
+		yieldForever()
 	}
 	time.Sleep(time.Hour)
 }

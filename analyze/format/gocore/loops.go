@@ -1,0 +1,276 @@
+package gocore
+
+import (
+	"sort"
+	"strings"
+
+	"golang.org/x/arch/arm64/arm64asm"
+	"golang.org/x/arch/x86/x86asm"
+
+	"github.com/gopostmortem/postmortem/analyze/evidence"
+	"github.com/gopostmortem/postmortem/analyze/format/gocore/internal/pcln"
+)
+
+// loop notes the innermost machine loop that a goroutine was in, when it was on a processor or had been taken off it by a
+// preemption: a loop of few bytes that only reads is waiting for somebody's store.
+func (w *worker) loop(row *gRow) {
+	if row.status != statusRunning && !row.flags.Has(evidence.FlagAsync) {
+		return
+	}
+	for i, pc := range w.u.pcs {
+		e := w.u.info(pc)
+		if !e.ok {
+			return
+		}
+		if w.t.isRuntime(e.fn) {
+			continue
+		}
+		if i > 0 && w.u.info(w.u.pcs[i-1]).role != roleInjected {
+			return // it is in a call: what it does there is not the loop's own code
+		}
+		if l, ok := w.loopAt(e.fn, pc); ok {
+			l.Goroutine, l.Depth = row.id, i
+			w.loops = append(w.loops, loopRow{row.stack, l})
+		}
+		return
+	}
+}
+
+// loopRow is a loop whose Depth still counts the frames of the machine.
+type loopRow struct {
+	stack uint32
+	evidence.Loop
+}
+
+// step is what is needed of one instruction.
+type step struct {
+	at, next            uint64
+	jump                uint64 // target of a jump within the function; 0 when it is none
+	call                bool
+	to                  uint64 // target of a direct call
+	store, load, atomic bool   // of memory outside the stack
+	work                bool   // computes in registers
+	writes              uint64 // registers that it writes, a bit each
+	reads               uint64 // registers that its memory operand is addressed by
+	indexed             bool   // its memory operand has an index
+}
+
+// loopAt decodes a function and finds the smallest backward jump around pc; ok is false when there is none, or when an
+// instruction could not be decoded.
+func (w *worker) loopAt(fn pcln.Func, pc uint64) (evidence.Loop, bool) {
+	code, ok := w.u.mem.Bytes(fn.Entry, fn.End-fn.Entry)
+	if !ok || len(code) > maxCode {
+		return evidence.Loop{}, false
+	}
+	steps := decodeAll(code, fn.Entry, w.t.arm64)
+	var inner *step
+	for i := range steps {
+		s := &steps[i]
+		if s.jump == 0 || s.jump > s.at || pc < s.jump || pc > s.at {
+			continue
+		}
+		if inner == nil || s.at-s.jump < inner.at-inner.jump {
+			inner = s
+		}
+	}
+	if inner == nil {
+		return evidence.Loop{}, false
+	}
+	body := steps[sort.Search(len(steps), func(i int) bool { return steps[i].at >= inner.jump }):]
+	body = body[:sort.Search(len(body), func(i int) bool { return body[i].at > inner.at })]
+	l := evidence.Loop{Bytes: int(inner.next - inner.jump), Trust: evidence.TrustMatched}
+	var changed uint64
+	for _, s := range body {
+		changed |= s.writes
+	}
+	for _, s := range body {
+		w.count(&l, s, changed)
+	}
+	return l, true
+}
+
+// count sorts one instruction of a loop, in which some registers change.
+func (w *worker) count(l *evidence.Loop, s step, changed uint64) {
+	if s.work {
+		l.Work++
+	}
+	if s.load && (s.indexed || s.reads&changed != 0) {
+		l.Moving++
+	}
+	switch {
+	case s.call && w.u.byFunc[s.to] != roleMorestack:
+		l.Calls++
+	case s.atomic:
+		l.Atomics++
+	case s.store:
+		l.Stores++
+	case s.load:
+		l.Loads++
+	}
+}
+
+// decodeAll decodes the instructions of a function up to the first that cannot be.
+func decodeAll(code []byte, base uint64, arm64 bool) []step {
+	decode := decodeStepX86
+	if arm64 {
+		decode = decodeStepARM
+	}
+	var steps []step
+	for at := 0; at < len(code); {
+		s, size := decode(code[at:], base+uint64(at))
+		if size == 0 {
+			break
+		}
+		steps = append(steps, s)
+		at += size
+	}
+	return steps
+}
+
+func decodeStepX86(code []byte, at uint64) (step, int) {
+	in, err := x86asm.Decode(code, 64)
+	if err != nil || in.Len == 0 {
+		return step{}, 0
+	}
+	s := step{at: at, next: at + uint64(in.Len)}
+	if rel, ok := in.Args[0].(x86asm.Rel); ok {
+		target := s.next + uint64(int64(rel))
+		if in.Op == x86asm.CALL {
+			s.call, s.to = true, target
+		} else {
+			s.jump = target
+		}
+		return s, in.Len
+	}
+	s.call = in.Op == x86asm.CALL
+	for i, arg := range in.Args {
+		m, ok := arg.(x86asm.Mem)
+		if !ok || in.Op == x86asm.LEA || in.Op == x86asm.NOP || m.Base == x86asm.RSP || m.Base == x86asm.RBP {
+			continue
+		}
+		s.load = true
+		s.reads, s.indexed = registerX86(m.Base), m.Index != 0
+		s.store = s.store || i == 0 && !readsOnly[in.Op]
+	}
+	s.atomic = s.store && (in.Op == x86asm.XCHG || locked(in))
+	if r, ok := in.Args[0].(x86asm.Reg); ok && !readsOnly[in.Op] {
+		s.writes = registerX86(r)
+		s.work = !movesX86[in.Op] && in.Args[0] != in.Args[1] // XOR of a register with itself is a zero
+	}
+	return s, in.Len
+}
+
+// movesX86 are instructions that write a register and compute nothing.
+var movesX86 = map[x86asm.Op]bool{x86asm.MOV: true, x86asm.MOVZX: true, x86asm.MOVSX: true, x86asm.MOVSXD: true, x86asm.LEA: true,
+	x86asm.XCHG: true, x86asm.CMPXCHG: true, x86asm.SETE: true, x86asm.SETNE: true, x86asm.NOP: true, x86asm.PAUSE: true,
+	x86asm.POP: true, x86asm.MOVUPS: true, x86asm.MOVAPS: true}
+
+// registerX86 is the bit of a general register, whatever its width.
+func registerX86(r x86asm.Reg) uint64 {
+	const count = 16
+	for _, first := range []x86asm.Reg{x86asm.AX, x86asm.EAX, x86asm.RAX} {
+		if r >= first && r < first+count {
+			return 1 << (r - first)
+		}
+	}
+	return 0 // bytes are not addressed by
+}
+
+// readsOnly are instructions whose first operand is not written.
+var readsOnly = map[x86asm.Op]bool{x86asm.CMP: true, x86asm.TEST: true, x86asm.CALL: true, x86asm.JMP: true, x86asm.PUSH: true,
+	x86asm.UCOMISD: true, x86asm.UCOMISS: true, x86asm.BT: true, x86asm.PREFETCHT0: true, x86asm.PREFETCHNTA: true}
+
+func locked(in x86asm.Inst) bool {
+	for _, p := range in.Prefix {
+		if p&0xff == x86asm.PrefixLOCK&0xff && p != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+func decodeStepARM(code []byte, at uint64) (step, int) {
+	const size = 4
+	if len(code) < size {
+		return step{}, 0
+	}
+	s := step{at: at, next: at + size}
+	f, _ := decodeFlowARM(code, at)
+	in, err := arm64asm.Decode(code)
+	switch {
+	case f.call:
+		s.call = true
+		if rel, ok := in.Args[0].(arm64asm.PCRel); err == nil && ok {
+			s.to = at + uint64(int64(rel))
+		}
+	case f.jumps:
+		s.jump = f.target
+	case err != nil:
+		// Data between functions, or an instruction newer than the decoder: it is taken for one that touches no memory.
+	default:
+		s.memoryARM(in)
+	}
+	return s, size
+}
+
+// memoryARM sorts loads, stores and atomics by the names of the instructions (Arm ARM, C3.2).
+func (s *step) memoryARM(in arm64asm.Inst) {
+	name := in.Op.String()
+	if r, ok := in.Args[0].(arm64asm.Reg); ok && !strings.HasPrefix(name, "ST") {
+		s.writes = registerARM(r)
+		s.work = worksARM[name]
+	}
+	if onStackARM(in) {
+		return
+	}
+	for _, a := range in.Args {
+		switch m := a.(type) {
+		case arm64asm.MemImmediate:
+			s.reads = registerARM(arm64asm.Reg(m.Base))
+			s.indexed = m.Mode != arm64asm.AddrOffset
+		case arm64asm.MemExtend:
+			s.indexed = true
+		}
+	}
+	begins := func(prefixes ...string) bool {
+		for _, p := range prefixes {
+			if len(name) >= len(p) && name[:len(p)] == p {
+				return true
+			}
+		}
+		return false
+	}
+	switch {
+	case begins("LDAXR", "LDXR", "STLXR", "STXR", "CAS", "SWP", "LDADD", "LDCLR", "LDSET", "LDEOR"):
+		s.atomic = true
+	case begins("LD"):
+		s.load = true
+	case begins("ST"):
+		s.store = true
+	}
+}
+
+// worksARM are instructions that compute in registers.
+var worksARM = map[string]bool{"ADD": true, "ADDS": true, "SUB": true, "MUL": true, "MADD": true, "MSUB": true, "EOR": true,
+	"AND": true, "ORR": true, "LSL": true, "LSR": true, "ASR": true, "ROR": true, "SDIV": true, "UDIV": true, "FADD": true,
+	"FMUL": true, "FSUB": true, "FDIV": true, "UMULH": true, "NEG": true, "MVN": true, "UBFM": true, "EXTR": true}
+
+// registerARM is the bit of a general register, whatever its width.
+func registerARM(r arm64asm.Reg) uint64 {
+	switch {
+	case r <= arm64asm.W30:
+		return 1 << r
+	case r >= arm64asm.X0 && r <= arm64asm.X30:
+		return 1 << (r - arm64asm.X0)
+	}
+	return 0
+}
+
+func onStackARM(in arm64asm.Inst) bool {
+	for _, a := range in.Args {
+		if m, ok := a.(arm64asm.MemImmediate); ok && (m.Base == arm64asm.RegSP(arm64asm.SP) || arm64asm.Reg(m.Base) == arm64asm.X29) {
+			return true
+		}
+	}
+	return false
+}
