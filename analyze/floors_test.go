@@ -68,6 +68,7 @@ var lodgers = []struct {
 	rooms  []string
 }{
 	{"github.com/go-delve/delve", []string{"analyze/format/gocore", "analyze/capture", "analyze/format/gocore/internal/bench"}},
+	{"golang.org/x/arch", []string{"analyze/format/gocore"}},
 	{"github.com/klauspost/compress", []string{"analyze/format/internal/unpack"}},
 	{"github.com/pierrec/lz4", []string{"analyze/format/internal/unpack"}},
 	{"github.com/ulikunitz/xz", []string{"analyze/format/internal/unpack"}},

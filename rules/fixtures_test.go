@@ -33,24 +33,43 @@ func TestCrashTexts(t *testing.T) {
 	ruletest.Fixtures(t, opener(t), rules.All(), incidents...)
 }
 
-// TestOlderRuntimes does both for other versions of the runtime: the oldest that is supported, and the first with the new
-// maps and the new names of wrappers.
+// TestOlderRuntimes diagnoses cores of all programs, and the texts of the ones that die by themselves, for other versions of
+// the runtime: the oldest that is supported, and the first with the new maps and the new names of wrappers.
 func TestOlderRuntimes(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds and crashes fixture programs: left out with -short")
 	}
 	for _, toolchain := range []string{"go1.21.13", "go1.24.13"} {
 		t.Run(toolchain, func(t *testing.T) {
-			incidents := ruletest.Every(t, func(s *fixtures.Scenario) bool { return strings.HasPrefix(s.Name, "crash-") })
+			incidents := ruletest.Every(t, nil)
 			for i := range incidents {
 				incidents[i].Program.Toolchain = toolchain
-				text := incidents[i]
-				text.Text = true
-				incidents = append(incidents, text)
+				if incidents[i].Program.Scenario == "busy-proxy" {
+					// Its deadlines are microseconds away, and the newest time in a core is up to some ten milliseconds old: whether
+					// they are seen to be near is luck before Go 1.23.
+					incidents[i].Lacks = []string{"busy-yield"}
+				}
+				if strings.HasPrefix(incidents[i].Program.Scenario, "crash-") {
+					text := incidents[i]
+					text.Name, text.Text = text.Program.Scenario+" text", true
+					incidents = append(incidents, text)
+				}
 			}
 			ruletest.Fixtures(t, opener(t), rules.All(), incidents...)
 		})
 	}
+}
+
+// TestStripped diagnoses cores of stripped programs: neither symbols nor debug information.
+func TestStripped(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds and crashes fixture programs: left out with -short")
+	}
+	incidents := ruletest.Every(t, func(s *fixtures.Scenario) bool { return strings.HasPrefix(s.Name, "lockhog-") })
+	for i := range incidents {
+		incidents[i].Program.Flags = []string{"-ldflags=-s -w"}
+	}
+	ruletest.Fixtures(t, opener(t), rules.All(), incidents...)
 }
 
 func opener(t *testing.T) ruletest.Opener {

@@ -5,6 +5,7 @@ import (
 	"debug/elf"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -23,6 +24,7 @@ var damagePrograms = []struct {
 }{
 	{"lockhog-ledger", fixtures.Program{Scenario: "lockhog-ledger"}},
 	{"crash-nil-router", fixtures.Program{Scenario: "crash-nil-router"}},
+	{"busy-dispatcher", fixtures.Program{Scenario: "busy-dispatcher"}},
 	{"go1.22 lockhog-ledger", fixtures.Program{Scenario: "lockhog-ledger", Toolchain: "go1.22.12"}},
 	{"PIE stripped", fixtures.Program{Scenario: "lockhog-ledger", Flags: []string{"-buildmode=pie", "-ldflags=-s -w"}}},
 }
@@ -30,34 +32,61 @@ var damagePrograms = []struct {
 func TestCutCore(t *testing.T) {
 	for _, p := range damagePrograms {
 		s := newSpecimen(t, p.p)
-		for _, permille := range []int64{1, 10, 30, 100, 200, 300, 500, 700, 900, 990, 999} {
-			size := s.t.core.Size * permille / 1000
-			t.Run(p.name+"/"+percent(permille), func(t *testing.T) {
-				path := s.copy(t, size)
-				c, err := readDamaged(t, path, format.Options{Executable: s.Exe})
-				if err != nil {
-					checkError(t, path, err)
-					t.Log(err)
-					return
-				}
-				complete := checkHonest(t, c, s.Text)
-				if !strings.Contains(gapsOf(c), "the core is cut off") {
-					t.Errorf("no gap says that the core is cut off:\n%s", gapsOf(c))
-				}
-				if c.Process.PID != s.PID || c.Death == nil || c.Death.Signal == 0 {
-					t.Errorf("process %d, death %+v: the notes at the beginning tell both", c.Process.PID, c.Death)
-				}
-				if c.Goroutines().Len() < s.whole.Goroutines().Len() && !strings.Contains(gapsOf(c), "goroutines") {
-					t.Errorf("%d of %d goroutines, and no gap says so:\n%s", c.Goroutines().Len(), s.whole.Goroutines().Len(), gapsOf(c))
-				}
-				t.Logf("%d of %d goroutines, %d complete; %d gaps", c.Goroutines().Len(), s.whole.Goroutines().Len(), complete, len(c.Gaps))
+		for _, percent := range []float64{0.1, 1, 10, 50, 90, 99.9} {
+			t.Run(fmt.Sprintf("%s/%g%%", p.name, percent), func(t *testing.T) {
+				s.checkCut(t, int64(float64(s.t.core.Size)*percent/100))
 			})
 		}
 	}
 }
 
-func percent(permille int64) string {
-	return strings.TrimSuffix(string(rune('0'+permille/100%10))+string(rune('0'+permille/10%10))+"."+string(rune('0'+permille%10)), ".0") + "%"
+// The cuts that hurt most go through the runtime's own structures: the list of goroutines, a g, the stacks.
+func TestCutCoreInStructures(t *testing.T) {
+	for _, p := range damagePrograms {
+		s := newSpecimen(t, p.p)
+		list, err := s.t.allgs()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var places []uint64
+		for i := 0; i+8 <= len(list); i += 24 {
+			g := le.Uint64(list[i:])
+			sp, hi := s.read(t, g+s.t.off.G.SP), s.read(t, g+s.t.off.G.StackHi)
+			places = append(places, g+16, sp, (sp+hi)/2, hi-8)
+		}
+		places = append(places, s.read(t, s.global(t, "runtime.allgs"))+16, s.global(t, "runtime.allgs"), s.read(t, s.global(t, "runtime.allm"))+8)
+		for _, addr := range places {
+			src, ok := s.t.core.Mem.Source(addr)
+			if !ok {
+				continue // the bounds of a system stack reach beyond what was dumped
+			}
+			t.Run(fmt.Sprintf("%s/%#x", p.name, addr), func(t *testing.T) { s.checkCut(t, src.Offset) })
+		}
+	}
+}
+
+// checkCut reads the first size bytes of the core.
+func (s *specimen) checkCut(t *testing.T, size int64) {
+	path := s.copy(t, size)
+	c, err := readDamaged(t, path, format.Options{Executable: s.Exe})
+	if err != nil {
+		checkError(t, path, err)
+		if size > s.t.core.Size/10 {
+			t.Error(err)
+		}
+		return
+	}
+	checkHonest(t, c, s.Text)
+	gaps := gapsOf(c)
+	if !strings.Contains(gaps, "the core is cut off") {
+		t.Errorf("no gap says that the core is cut off:\n%s", gaps)
+	}
+	if c.Process.PID != s.PID || c.Death == nil || c.Death.Signal == 0 {
+		t.Errorf("process %d, death %+v: the notes at the beginning tell both", c.Process.PID, c.Death)
+	}
+	if n := s.whole.Goroutines().Len(); c.Coverage.GoroutinesUnwound < n && !strings.Contains(gaps, "goroutine") {
+		t.Errorf("%d of %d goroutines, and no gap says so:\n%s", c.Coverage.GoroutinesUnwound, n, gaps)
+	}
 }
 
 // phdr is a program header of the core: where it stands in the file, and what it says.
@@ -123,14 +152,14 @@ var headerDamage = []struct {
 	}, "no PT_LOAD|no Go build information", false},
 	{"all segments at one address", func(t *testing.T, s *specimen) []edit {
 		return eachLoad(t, s, func(p phdr) edit { return put64(p.at+phdrVaddr, 0x400000) })
-	}, "overlap|pages differ", false},
+	}, "overlap|pages differ|no Go build information", false},
 	{"all segments from one offset", func(t *testing.T, s *specimen) []edit {
 		return eachLoad(t, s, func(p phdr) edit { return put64(p.at+phdrOff, 0) })
 	}, "", false},
 	{"a segment laid over the others", func(t *testing.T, s *specimen) []edit {
 		last := s.loads(t)[len(s.loads(t))-1]
 		return []edit{put64(last.at+phdrVaddr, s.loads(t)[0].Vaddr), put64(last.at+phdrFilesz, 1<<32), put64(last.at+phdrMemsz, 1<<32)}
-	}, "overlap", false},
+	}, "overlap|cut off", false},
 	{"program headers beyond the end", func(t *testing.T, s *specimen) []edit { return []edit{put64(32, 1<<50)} }, "program headers", false},
 	{"no program headers", func(t *testing.T, s *specimen) []edit { return []edit{{56, []byte{0, 0}}} }, "no PT_LOAD|no Go build information", false},
 	{"65535 program headers", func(t *testing.T, s *specimen) []edit { return []edit{{56, []byte{0xfe, 0xff}}} }, "", false},

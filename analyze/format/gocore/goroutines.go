@@ -62,6 +62,7 @@ type stackRow struct {
 	transfers  []transferAt
 	searched   bool // holds is filled in
 	holds      []holdFrame
+	cond       int // frame that called Cond.Wait, 0 when none did
 }
 
 // worker reads goroutines. It has caches of its own, so that workers share nothing that is written.

@@ -19,8 +19,9 @@ import (
 // suspect is a goroutine with a frame that may hold a lock, whichever it is. There may be one for each goroutine, so it keeps
 // no more than what it takes to walk the stack again.
 type suspect struct {
-	g uint64
-	w *worker
+	g        uint64
+	w        *worker
+	released uint64 // the lock that its Cond.Wait has unlocked, 0 outside of one
 }
 
 // holdFrame is a frame of a distinct stack that may hold locks.
@@ -61,17 +62,46 @@ func (w *worker) suspect(row *gRow) {
 	if !s.searched {
 		s.searched = true
 		s.holds = w.holdFramesOf()
+		s.cond = w.walked(w.t.condWait) + 1
 	}
-	if len(w.suspects) < maxSuspects && w.mayHold(row.g, s.holds) {
-		w.suspects = append(w.suspects, suspect{row.g, w})
+	if len(s.holds) == 0 || len(w.suspects) >= maxSuspects {
+		return
 	}
+	x := suspect{g: row.g, w: w}
+	if s.cond > 0 {
+		x.released = w.releasedBy(row)
+	}
+	if w.mayHold(&x, s) {
+		w.suspects = append(w.suspects, x)
+	}
+}
+
+// releasedBy is the lock that a goroutine inside Cond.Wait has unlocked: that of its Cond, which it waits for itself when it has
+// been signalled.
+func (w *worker) releasedBy(row *gRow) uint64 {
+	if int(row.reason) >= len(w.t.kinds) || w.t.kinds[row.reason].kind != evidence.SyncCond {
+		return row.waitsOn
+	}
+	const locker = 8 // sync.Cond{noCopy, L Locker, ...}: the second word of the interface (sync/cond.go)
+	lock, _ := w.u.mem.Uint64(row.waitsOn + locker)
+	return lock
+}
+
+// besides is a frame without what its call of Cond.Wait makes void: the one lock that it has passed is taken for the one that
+// Wait has unlocked.
+func (f *holdFrame) besides(s *suspect, cond int) holdFrame {
+	rest := *f
+	if s.released != 0 && f.index == cond && len(f.sites) == 1 {
+		rest.sites = nil
+	}
+	return rest
 }
 
 // mayHold reports whether the goroutine of the last walk holds some lock, as far as can be seen before the locks are known:
 // nearly every goroutine of a server has frames with deferred calls, and nearly none of those is an Unlock.
-func (w *worker) mayHold(g uint64, frames []holdFrame) bool {
-	for i := range frames {
-		f := &frames[i]
+func (w *worker) mayHold(s *suspect, stack *stackRow) bool {
+	for i := range stack.holds {
+		f := stack.holds[i].besides(s, stack.cond)
 		if len(f.sites) > 0 || w.searched > maxSearch {
 			return true
 		}
@@ -79,8 +109,9 @@ func (w *worker) mayHold(g uint64, frames []holdFrame) bool {
 		if !ok {
 			continue
 		}
-		for _, closure := range w.pendingDefers(g, f, lo, hi) {
-			if fn, ok := w.closureFunc(closure); ok && w.unlockIn(fn).op != opNone {
+		for _, closure := range w.pendingDefers(s.g, &f, lo, hi) {
+			fn, ok := w.closureFunc(closure)
+			if ok && w.unlockIn(fn).op != opNone && (s.released == 0 || !w.t.captures(w, closure, s.released)) {
 				return true
 			}
 		}
@@ -229,12 +260,15 @@ func (t *target) searchStack(s suspect, locks []contended, found []candidates) {
 	}
 	row := gRow{g: s.g, id: int64(le.Uint64(raw[t.off.G.ID:])), status: le.Uint32(raw[t.off.G.Status:]) &^ statusScan}
 	s.w.unwindRow(&row, raw)
-	holds := s.w.stacks[row.stack].holds
-	for k := range holds {
-		f := &holds[k]
+	stack := &s.w.stacks[row.stack]
+	for k := range stack.holds {
+		f := stack.holds[k].besides(&s, stack.cond)
 		for i := range locks {
 			l := &locks[i]
-			c, ok := t.holdsIn(s, f, l)
+			if l.addr == s.released && f.index == stack.cond {
+				continue
+			}
+			c, ok := t.holdsIn(s, &f, l)
 			if !ok || !c.linked() && found[i].outranks(row.id) {
 				continue
 			}

@@ -2,6 +2,7 @@ package gocore
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"github.com/gopostmortem/postmortem/analyze/evidence"
 	"github.com/gopostmortem/postmortem/analyze/format/gocore/internal/layout"
@@ -80,11 +81,13 @@ func (w *worker) lockCodeOf(fn pcln.Func) *lockCode {
 // maxCode bounds the functions that are analysed; the longest written by hand have some ten kilobytes.
 const maxCode = 1 << 20
 
-// inlinedSites finds the places where a method of a lock was inlined: runs of the inline tree table.
+// inlinedSites finds the places where a method of a lock was inlined: runs of the inline tree table. Methods of locks inline
+// one another (sync.(*Mutex).Lock that of internal/sync), and the outermost is the call: what waits in the inner one has not
+// passed the outer one.
 func inlinedSites(fn pcln.Func) []lockSite {
 	var sites []lockSite
 	fn.EachInlined(func(lo, hi uint64, calls []pcln.Inlined) {
-		for _, c := range calls {
+		for _, c := range slices.Backward(calls) {
 			f := lockFuncs[c.Function]
 			if f.op == opNone {
 				continue

@@ -147,8 +147,11 @@ func (t *target) readVersion() error {
 	}
 	info, err := t.buildInfoFromMemory()
 	if err != nil {
-		return &format.Error{Path: t.in.Path, Format: formatName, Offset: -1, Doing: "looking for the Go build information",
-			Err: err, Help: "this is not a core of a Go program, or the part that says so is missing; name the executable with --exe"}
+		help := "this is not a core of a Go program, or the part that says so is missing"
+		if t.in.Options.Executable == "" {
+			help += "; name the executable with --exe"
+		}
+		return &format.Error{Path: t.in.Path, Format: formatName, Offset: -1, Doing: "looking for the Go build information", Err: err, Help: help}
 	}
 	t.info = info
 	return nil

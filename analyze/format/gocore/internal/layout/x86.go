@@ -17,6 +17,8 @@ type instruction struct {
 	length  int
 	operand int
 	disp    int32
+	based   bool // the memory operand is a register other than SP, plus offset
+	offset  int32
 }
 
 // opcodeForm says what follows an opcode.
@@ -215,15 +217,17 @@ func (d *x86Decoder) modrm() {
 	if mod == 3 {
 		return
 	}
-	base := rm
+	base, indexed := rm, false
 	if rm == 4 {
-		base = d.next() & 7
+		sib := d.next()
+		base, indexed = sib&7, sib>>3&7 != 4
 	}
+	d.out.based = !indexed && base != 4 && (mod != 0 || base != 5)
 	switch {
 	case mod == 1:
-		d.next()
+		d.out.offset = int32(int8(d.next()))
 	case mod == 2:
-		d.displacement()
+		d.out.offset = d.displacement()
 	case base == 5:
 		d.out.disp = d.displacement()
 		if rm == 5 {
@@ -274,4 +278,28 @@ func (d *x86Decoder) immediate() int {
 func InstructionSize(code []byte) (size int, ok bool) {
 	in, ok := decodeX86(code)
 	return in.length, ok
+}
+
+// AddressOffset returns what the amd64 instruction at the start of code adds to a pointer to make an address: the displacement of
+// LEA or of a locked access, or the immediate of ADD. Plain loads and stores do not count: what they add leads to a field and
+// not to an object inside the same object.
+func AddressOffset(code []byte) (offset int64, ok bool) {
+	in, valid := decodeX86(code)
+	if !valid || in.length > len(code) {
+		return 0, false
+	}
+	locked := false
+	i := 0
+	for ; i < in.length && (code[i]&0xf0 == 0x40 || code[i] == 0xf0); i++ {
+		locked = locked || code[i] == 0xf0
+	}
+	switch {
+	case locked, code[i] == 0x8d:
+		return int64(in.offset), in.based
+	case code[i] == 0x83 && i+2 < in.length && code[i+1]>>3 == 0x18: // ADD r, imm8
+		return int64(int8(code[i+2])), true
+	case code[i] == 0x81 && i+5 < in.length && code[i+1]>>3 == 0x18: // ADD r, imm32
+		return int64(int32(binary.LittleEndian.Uint32(code[i+2:]))), true
+	}
+	return 0, false
 }
