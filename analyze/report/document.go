@@ -254,6 +254,16 @@ type Frame struct {
 	Inlined  bool   `json:"inlined,omitempty"`
 	Trust    string `json:"trust,omitempty"`  // read, unwound, matched, guessed
 	Module   string `json:"module,omitempty"` // shared object of a native frame
+	// Variables are those of the goroutine that the group is shown by, where they were loaded.
+	Variables []Variable `json:"variables,omitempty"`
+}
+
+// Variable is an argument or local variable of a frame; the contents of strings, slices and maps are never part of it.
+type Variable struct {
+	Name     string `json:"name,omitempty"`
+	Type     string `json:"type,omitempty"`
+	Value    string `json:"value,omitempty"`
+	Argument bool   `json:"argument,omitempty"`
 }
 
 // Omitted says what was left out of Stacks.

@@ -84,19 +84,30 @@ func (m *maker) withFrames(out Group, id evidence.StackID) Group {
 	s := m.c.Stack(id)
 	out.ID, out.Elided, out.ElidedAt, out.Broken = uint32(id), s.Elided, s.ElidedAt, Clip(s.Broken, maxText)
 	if s.Len() <= maxHead+maxTail {
-		for _, f := range s.All() {
-			out.Frames = append(out.Frames, frameOf(f))
+		for i := range s.Len() {
+			out.Frames = append(out.Frames, m.frame(s, i, out.Sample))
 		}
 		return out
 	}
 	for i := range maxHead {
-		out.Frames = append(out.Frames, frameOf(s.At(i)))
+		out.Frames = append(out.Frames, m.frame(s, i, out.Sample))
 	}
 	for i := s.Len() - maxTail; i < s.Len(); i++ {
-		out.Frames = append(out.Frames, frameOf(s.At(i)))
+		out.Frames = append(out.Frames, m.frame(s, i, out.Sample))
 	}
 	out.Elided, out.ElidedAt = s.Depth()-maxHead-maxTail, maxHead
 	return out
+}
+
+// frame is frame i of a stack, with the variables of the goroutine that the stack is shown by.
+func (m *maker) frame(s evidence.Stack, i int, sample string) Frame {
+	f := frameOf(s.At(i))
+	for _, v := range m.c.Variables {
+		if v.Depth == i && evidence.GoroutineRef(v.Goroutine).String() == sample {
+			f.Variables = append(f.Variables, Variable{v.Name, Clip(v.Type, maxText), Clip(v.Value, maxText), v.Argument})
+		}
+	}
+	return f
 }
 
 func frameOf(f evidence.Frame) Frame {

@@ -23,6 +23,7 @@ type readFlags struct {
 	maxMemory    string
 	jobs         int
 	progress     string
+	variables    format.Variables
 }
 
 func (f *readFlags) add(set *pflag.FlagSet) {
@@ -46,7 +47,7 @@ func (f *readFlags) options() (format.Options, error) {
 	if err != nil {
 		return format.Options{}, fmt.Errorf("--max-memory: %w", err)
 	}
-	return format.Options{Executable: f.exe, Sysroot: f.sysroot, DebugDirs: f.debugDirs, MaxMemory: most, Jobs: f.jobs}, nil
+	return format.Options{Executable: f.exe, Sysroot: f.sysroot, DebugDirs: f.debugDirs, MaxMemory: most, Jobs: f.jobs, Variables: f.variables}, nil
 }
 
 // sizeUnits are the suffixes of sizes, the longer before the shorter. One letter is binary, as in ulimit and dd.

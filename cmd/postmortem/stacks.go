@@ -4,12 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 
 	"github.com/spf13/cobra"
 
 	"github.com/gopostmortem/postmortem/analyze/diagnosis"
 	"github.com/gopostmortem/postmortem/analyze/evidence"
+	"github.com/gopostmortem/postmortem/analyze/format"
 	"github.com/gopostmortem/postmortem/analyze/report"
 	"github.com/gopostmortem/postmortem/analyze/report/jsonreport"
 	"github.com/gopostmortem/postmortem/analyze/report/text"
@@ -24,6 +24,7 @@ type listing struct {
 	out  outputFlags
 	ref  string
 	all  bool
+	vars bool
 }
 
 func (a *app) stacksCommand() *cobra.Command {
@@ -38,6 +39,7 @@ stack:7, p:0, panic:0, heap, scheduler, death, process. No rules are run.`,
 		Example: `  postmortem stacks core.1234
   postmortem stacks core.1234 --all
   postmortem stacks core.1234 --ref goroutine:42
+  postmortem stacks core.1234 --locals
   postmortem stacks crash.log -f json`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.stacks(cmd, run, args) },
@@ -46,6 +48,7 @@ stack:7, p:0, panic:0, heap, scheduler, death, process. No rules are run.`,
 	set.StringVarP(&run.out.format, "format", "f", "text", "format of what goes to stdout: text or json")
 	set.StringVar(&run.ref, "ref", "", "show this row only, such as goroutine:42")
 	set.BoolVar(&run.all, "all", false, fmt.Sprintf("list every group, and not only the %d largest", defaultStacks))
+	set.BoolVar(&run.vars, "locals", false, "show arguments and local variables of one goroutine of each stack, where there is debug information")
 	run.out.addLooks(set)
 	run.read.add(set)
 	return cmd
@@ -67,6 +70,10 @@ func (a *app) stacks(cmd *cobra.Command, run *listing, files []string) error {
 		}
 		refs = append(refs, ref)
 	}
+	run.read.variables = format.VariablesNone
+	if run.vars {
+		run.read.variables = format.VariablesOfGroups
+	}
 	c, err := a.open(cmd.Context(), &run.read, files, nil)
 	if err != nil {
 		return err
@@ -81,46 +88,22 @@ func (a *app) stacks(cmd *cobra.Command, run *listing, files []string) error {
 	return writeStacks(a.stdout, doc, looks)
 }
 
-// stacksDocument is a report with the stacks alone. A row that is asked for is cited by a finding that exists only to let the
-// report describe it, and is taken out again.
+// stacksDocument is a report with the stacks alone: of all goroutines, or of the row that was asked for.
 func stacksDocument(c *evidence.Case, refs []evidence.Ref, all bool) (*report.Document, error) {
+	if len(refs) > 0 {
+		doc, err := report.Show(c, refs...)
+		if err != nil {
+			return nil, inputError(fmt.Errorf("%w; `postmortem stacks` lists what is there", err))
+		}
+		return doc, nil
+	}
 	meta := report.Meta{Tool: "postmortem", Version: version, Groups: defaultStacks}
 	if all {
 		meta.Groups = -1
 	}
-	result := &diagnosis.Result{Case: c}
-	for _, r := range refs {
-		if !c.Resolve(r) {
-			return nil, inputError(fmt.Errorf("%s is not in this evidence; `postmortem stacks` lists what is", r))
-		}
-		result.Findings = append(result.Findings, diagnosis.Finding{Claim: "asked for", Fix: "none",
-			Confidence: diagnosis.Possible, Severity: diagnosis.Info, Because: []diagnosis.Reason{{Text: "asked for", Refs: refs}}})
-	}
-	full := report.Build(result, meta)
-	doc := &report.Document{Schema: full.Schema, Tool: full.Tool, Inputs: full.Inputs, Coverage: full.Coverage, Gaps: full.Gaps,
-		Process: full.Process, Stacks: full.Stacks, Omitted: full.Omitted}
-	if len(refs) > 0 {
-		only(doc, full, refs)
-	}
-	return doc, nil
-}
-
-// only leaves the rows that were asked for and their stacks.
-func only(doc, full *report.Document, refs []evidence.Ref) {
-	doc.Omitted, doc.Stacks = nil, nil
-	for _, row := range full.Rows {
-		if !slices.ContainsFunc(refs, func(r evidence.Ref) bool { return r.String() == row.Ref }) {
-			continue
-		}
-		doc.Rows = append(doc.Rows, row)
-		at := slices.IndexFunc(full.Stacks, func(g report.Group) bool { return g.Sample == row.Ref })
-		if at < 0 { // a stack that several groups share
-			at = slices.IndexFunc(full.Stacks, func(g report.Group) bool { return row.Stack != 0 && g.ID == row.Stack })
-		}
-		if at >= 0 {
-			doc.Stacks = append(doc.Stacks, full.Stacks[at])
-		}
-	}
+	full := report.Build(&diagnosis.Result{Case: c}, meta)
+	return &report.Document{Schema: full.Schema, Tool: full.Tool, Inputs: full.Inputs, Coverage: full.Coverage, Gaps: full.Gaps,
+		Process: full.Process, Stacks: full.Stacks, Omitted: full.Omitted}, nil
 }
 
 func writeStacks(w io.Writer, doc *report.Document, looks text.Options) error {

@@ -96,7 +96,6 @@ type loop struct {
 	poll   derive.Poll
 	active int // goroutines that run or could
 	parked int // goroutines whose alarm is due at once
-	locked bool
 	rows   []evidence.Ref
 }
 
@@ -169,7 +168,7 @@ func (y *yield) judge(l *loop) {
 	}
 	y.p.Report(diagnosis.Finding{
 		Subject: l.first.Ref(), Victims: l.rows, Affected: l.count(),
-		Claim:      fmt.Sprintf("%s %s: %s in %s", goroutines(l.count()), plural(l.count(), l.shape), "caught", l.function),
+		Claim:      fmt.Sprintf("%s %s: %s in %s", goroutines(l.count()), plural(l.count(), l.shape), "caught", derive.Short(l.function)),
 		Because:    append([]diagnosis.Reason{y.caught(l)}, why...),
 		Against:    y.against(l, confidence),
 		Locations:  []diagnosis.Location{{Role: diagnosis.RoleLoop, Frame: l.frame, Ref: l.first.Ref()}},

@@ -139,7 +139,7 @@ func nameOf(f evidence.Frame) string {
 	if f.Function == "" {
 		return "an unknown function"
 	}
-	return f.Function
+	return derive.Short(f.Function)
 }
 
 func crowdText(w crowd) string {

@@ -110,7 +110,7 @@ func (h *hog) claim(lock *derive.Lock, q derive.Queue) string {
 			n, article, holder.G.ID, holder.Doing, q.Root.Name)
 	}
 	if at, ok := h.line(holder); ok {
-		text += fmt.Sprintf(" (%s)", at.Function)
+		text += fmt.Sprintf(" (%s)", derive.Short(at.Function))
 	}
 	return text
 }
@@ -175,7 +175,7 @@ func grade(holder derive.Holder, q derive.Queue) string {
 func (h *hog) does(link derive.Link) diagnosis.Reason {
 	text := fmt.Sprintf("goroutine %d %s", link.Holder.G.ID, link.Holder.Doing)
 	if at, ok := h.line(link.Holder); ok {
-		text += fmt.Sprintf(", called from %s (%s:%d)", at.Function, at.File, at.Line)
+		text += ", called from " + derive.Where(at)
 	}
 	if link.Holder.G.Seconds > 0 {
 		text += fmt.Sprintf(", for at least %d s", link.Holder.G.Seconds)

@@ -138,7 +138,7 @@ func (s *starvation) finding(confidence diagnosis.Confidence, severity diagnosis
 	f := diagnosis.Finding{
 		Subject: hog.Ref(), Victims: s.rows(s.victims, maxRefs), Affected: s.ready,
 		Claim: fmt.Sprintf("%d goroutines are ready to run and get no processor, while %d %s in %s", s.ready, s.computing,
-			compute(s.computing), at.Function),
+			compute(s.computing), derive.Short(at.Function)),
 		Because:    s.because(hog),
 		Locations:  s.locations(at, hog.Ref()),
 		Confidence: confidence,

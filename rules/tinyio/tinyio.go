@@ -166,7 +166,7 @@ func finding(p *diagnosis.Pass, s *site, r derive.Rates) diagnosis.Finding {
 	}
 	f := diagnosis.Finding{
 		Subject: s.first.Ref(), Victims: s.rows, Affected: s.active + s.parked,
-		Claim:      fmt.Sprintf("%s %s %s with one system call, in %s", who, verb, amount(s.length), s.frame.Function),
+		Claim:      fmt.Sprintf("%s %s %s with one system call, in %s", who, verb, amount(s.length), derive.Short(s.frame.Function)),
 		Because:    because(s, end),
 		Locations:  []diagnosis.Location{{Role: diagnosis.RoleReader, Frame: s.frame, Ref: s.first.Ref()}},
 		Confidence: diagnosis.Possible,

@@ -70,7 +70,7 @@ func (w *worker) deadlineAlarm(row *gRow) {
 			field = w.t.off.PollDesc.WriteDeadline
 		}
 		when, _ := w.u.mem.Uint64(desc + field)
-	w.addAlarm(row, evidence.AlarmDeadline, int64(when), int64(when)-w.t.now, -1)
+		w.addAlarm(row, evidence.AlarmDeadline, int64(when), int64(when)-w.t.now, -1)
 		return
 	}
 }

@@ -77,7 +77,7 @@ var corruptions = []struct {
 		g := s.waiting(t, "sync.Mutex.Lock")[0]
 		return []edit{s.word(t, s.returnAddress(t, g), 0)}
 	}, "no return address", 90},
-	{"a return address of a running goroutine that is no code", dispatcher, func(t *testing.T, s *specimen) []edit {
+	{"a return address of a running goroutine that is no code", router, func(t *testing.T, s *specimen) []edit {
 		return []edit{s.word(t, s.runningReturn(t), 0x1230)}
 	}, "outside the program's Go code", 70},
 	{"a status that no goroutine has", ledger, func(t *testing.T, s *specimen) []edit {
@@ -166,10 +166,9 @@ var corruptions = []struct {
 }
 
 var (
-	ledger     = fixtures.Program{Scenario: "lockhog-ledger"}
-	ledger22   = fixtures.Program{Scenario: "lockhog-ledger", Toolchain: "go1.22.12"}
-	dispatcher = fixtures.Program{Scenario: "busy-dispatcher"}
-	router     = fixtures.Program{Scenario: "crash-nil-router"}
+	ledger   = fixtures.Program{Scenario: "lockhog-ledger"}
+	ledger22 = fixtures.Program{Scenario: "lockhog-ledger", Toolchain: "go1.22.12"}
+	router   = fixtures.Program{Scenario: "crash-nil-router"}
 )
 
 // returnAddress is where the return address of the innermost frame of a parked goroutine stands.

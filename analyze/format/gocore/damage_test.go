@@ -1,17 +1,14 @@
 package gocore
 
 import (
-	"context"
 	"debug/elf"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"os"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/gopostmortem/postmortem/analyze/evidence"
 	"github.com/gopostmortem/postmortem/analyze/format"
 	"github.com/gopostmortem/postmortem/fixtures"
 )
@@ -249,65 +246,4 @@ func (s *specimen) auxv(t testing.TB, typ, value uint64) []edit {
 		t.Fatalf("no entry %d in the auxiliary vector", typ)
 	}
 	return []edit{put64(int64(p.Off)+int64(at)+8, value)}
-}
-
-func TestCancelledReadStops(t *testing.T) {
-	s := newSpecimen(t, damagePrograms[0].p)
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	f, err := os.Open(s.Core)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	err = Read(ctx, inputOf(t, f, s.Core, format.Options{Executable: s.Exe}), evidence.NewBuilder())
-	if !errors.Is(err, context.Canceled) {
-		t.Errorf("error %v, want %v", err, context.Canceled)
-	}
-}
-
-// A file that is cut while it is mapped makes the reader fault: it must say so, and live.
-func TestCoreCutWhileRead(t *testing.T) {
-	s := newSpecimen(t, damagePrograms[0].p)
-	path := s.copy(t, s.t.core.Size)
-	f, err := os.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	b := evidence.NewBuilder()
-	in := inputOf(t, f, path, format.Options{Executable: s.Exe, Variables: format.VariablesNone})
-	in.Options.Progress = func(string, int64, int64) { t.Error("the goroutines were read") }
-	err = guarded(in, func() error {
-		opened, err := open(in, b)
-		if err != nil {
-			return err
-		}
-		defer opened.close()
-		if err := os.Truncate(path, 4096); err != nil {
-			t.Fatal(err)
-		}
-		return opened.findProgram()
-	})
-	checkError(t, path, err)
-	if !errors.Is(err, errShrunk) || !strings.Contains(err.Error(), "copies") {
-		t.Errorf("error %v, want %v", err, errShrunk)
-	}
-}
-
-func TestGuardCatchesPanics(t *testing.T) {
-	err := guarded(format.Input{Path: "core"}, func() error {
-		var none []int
-		_ = none[len(none)]
-		return nil
-	})
-	var fe *format.Error
-	var fault *faultError
-	if !errors.As(err, &fe) || !errors.As(err, &fault) || fe.Path != "core" || !strings.Contains(string(fault.stack), "TestGuardCatchesPanics") {
-		t.Errorf("error %v", err)
-	}
-	want := errors.New("as it is")
-	if err := guarded(format.Input{}, func() error { return want }); err != want {
-		t.Errorf("error %v, want %v", err, want)
-	}
 }

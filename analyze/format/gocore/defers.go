@@ -2,14 +2,15 @@ package gocore
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"github.com/gopostmortem/postmortem/analyze/format/gocore/internal/pcln"
 	"github.com/gopostmortem/postmortem/analyze/format/internal/elfcore"
 )
 
 // pendingUnlock looks for a deferred Unlock of a lock that the frame has registered and not yet run.
-func (t *target) pendingUnlock(s suspect, f *holdFrame, lo, hi uint64, l *contended) (lockOp, bool) {
-	for _, closure := range s.w.pendingDefers(s.g, f, lo, hi) {
+func (t *target) pendingUnlock(s suspect, v *frameView, l *contended) (lockOp, bool) {
+	for _, closure := range s.w.pendingDefers(s.g, &v.holdFrame, v.lo, v.hi) {
 		if op := t.unlocksWhat(s.w, closure, l); op != opNone {
 			return op, true
 		}
@@ -20,7 +21,7 @@ func (t *target) pendingUnlock(s suspect, f *holdFrame, lo, hi uint64, l *conten
 // pendingDefers returns the closures of the deferred calls that a frame has registered and not yet run: those in the bits and
 // slots of open-coded defers, and those in the goroutine's list of defer records. The slice is good until the next call.
 func (w *worker) pendingDefers(g uint64, f *holdFrame, lo, hi uint64) []uint64 {
-	w.closures = w.openClosures(w.closures[:0], &f.open, lo, hi)
+	w.closures = w.openClosures(w.closures[:0], &f.open, lo, hi, true)
 	w.closures = w.recordedClosures(w.closures, g, lo, hi)
 	return w.closures
 }
@@ -46,8 +47,8 @@ func (t *target) openDefersOf(mem *elfcore.View, fn pcln.Func) openDefers {
 	return openDefers{bits, t.deferSlots(info[n:])}
 }
 
-// openClosures appends the closures of the open-coded defers whose bits are set.
-func (w *worker) openClosures(closures []uint64, open *openDefers, lo, hi uint64) []uint64 {
+// openClosures appends the closures of the open-coded defers whose bits are set, or of those whose bits are not.
+func (w *worker) openClosures(closures []uint64, open *openDefers, lo, hi uint64, set bool) []uint64 {
 	if len(open.slots) == 0 {
 		return closures
 	}
@@ -59,11 +60,11 @@ func (w *worker) openClosures(closures []uint64, open *openDefers, lo, hi uint64
 		top -= 8
 	}
 	bits, ok := w.u.mem.Uint8(top - open.bits)
-	if !ok || bits == 0 {
+	if !ok || bits == 0 && set {
 		return closures
 	}
 	for i, slot := range open.slots {
-		if bits&(1<<i) == 0 {
+		if (bits&(1<<i) != 0) != set {
 			continue
 		}
 		if c, ok := w.u.mem.Uint64(top - slot); ok && c != 0 {
@@ -96,6 +97,7 @@ func (t *target) deferSlots(info []byte) []uint64 {
 		info = info[n:]
 		slots = append(slots, off)
 	}
+	slices.Reverse(slots) // the last defer comes first
 	return slots
 }
 
@@ -137,39 +139,47 @@ func (w *worker) closureFunc(closure uint64) (pcln.Func, bool) {
 	return w.u.info(entry).fn, true
 }
 
-// unlocksWhat reports whether calling a closure unlocks the lock: its code has an Unlock, and it has captured the lock, or names
-// the global.
+// unlocksWhat reports whether calling a closure unlocks the lock: its code has an Unlock, and what it has captured leads that
+// Unlock to the lock, or it names the global.
 func (t *target) unlocksWhat(w *worker, closure uint64, l *contended) lockOp {
 	fn, ok := w.closureFunc(closure)
 	if !ok {
 		return opNone
 	}
-	f := w.unlockIn(fn)
-	if f.op == opNone || !f.fits(l.kind) {
-		return opNone
-	}
-	if l.global {
-		if t.codeNames(w, fn, l.addr) {
-			return f.op
+	c := w.lockCodeOf(fn)
+	if c == nil {
+		if f := t.lockEntries[fn.Entry]; f.unlocks() && f.fits(l.kind) && t.captures(w, closure, l.addr) {
+			return f.op // defer of the method itself
 		}
 		return opNone
 	}
-	if t.captures(w, closure, l.addr) {
-		return f.op
+	captured := w.captured(closure)
+	for i := range c.sites {
+		s := &c.sites[i]
+		if s.unlocks() && s.fits(l.kind) && t.aimOf(w, c, c.sites[i:i+1], captured, l) == aimLock {
+			return s.op
+		}
 	}
 	return opNone
 }
 
-// captures reports whether a closure has captured the address of the lock itself. One that has captured only the object
-// around the lock may unlock another lock in it.
-func (t *target) captures(w *worker, closure, lock uint64) bool {
-	const most = 8
-	for i := uint64(1); i <= most; i++ {
-		if v, ok := w.u.mem.Uint64(closure + 8*i); ok && v == lock {
-			return true
+// maxCaptured bounds the captured variables of a deferred function that are looked at.
+const maxCaptured = 8
+
+// captured are the words of a closure behind its code pointer.
+func (w *worker) captured(closure uint64) []uint64 {
+	var words []uint64
+	for i := uint64(1); i <= maxCaptured; i++ {
+		if v, ok := w.u.mem.Uint64(closure + 8*i); ok {
+			words = append(words, v)
 		}
 	}
-	return false
+	return words
+}
+
+// captures reports whether a closure has captured the address of the lock itself.
+func (t *target) captures(w *worker, closure, lock uint64) bool {
+	return slices.Contains(w.captured(closure), lock)
 }
 
 // unlockIn is the kind of Unlock that a deferred function calls.

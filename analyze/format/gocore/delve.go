@@ -80,7 +80,12 @@ func (t *target) subjects() []subject {
 		}
 		list = append(list, s)
 	}
-	return append(list, t.representatives...)
+	for _, r := range t.representatives {
+		if len(list) == 0 || r.goid != list[0].goid {
+			list = append(list, r)
+		}
+	}
+	return list
 }
 
 // noVariables says why variables cannot be had; "" when they can.

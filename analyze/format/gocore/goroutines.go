@@ -80,8 +80,9 @@ type worker struct {
 	transfers []transferRow
 	alarms    []evidence.Alarm // timers about to wake goroutines
 	loops     []loopRow
-	conds     map[uint64]bool      // lists of conditions, and what was taken for one and is none
-	lockCodes map[uint64]*lockCode // by entry of function
+	conds     map[uint64]bool        // lists of conditions, and what was taken for one and is none
+	lockCodes map[uint64]*lockCode   // by entry of function
+	helpers   map[uint64]*lockHelper // by entry of function; nil for a function that is none
 	suspects  []suspect
 	closures  []uint64 // see pendingDefers
 	searched  int      // defer records that were looked at

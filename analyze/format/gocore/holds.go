@@ -22,6 +22,7 @@ type suspect struct {
 	g        uint64
 	w        *worker
 	released uint64 // the lock that its Cond.Wait has unlocked, 0 outside of one
+	awaits   uint64 // the object it waits for
 }
 
 // holdFrame is a frame of a distinct stack that may hold locks.
@@ -30,6 +31,10 @@ type holdFrame struct {
 	sites  []lockSite // locks taken and not released at its pc
 	defers bool       // it has deferred calls
 	open   openDefers // where it keeps those that are open-coded
+
+	code     *lockCode
+	released []lockSite // locks that it has released, and not taken again
+	first    bool       // it releases a lock that it has not taken
 }
 
 // holdFramesOf finds the frames of the last walk that may hold a lock.
@@ -47,9 +52,10 @@ func (w *worker) holdFramesOf() []holdFrame {
 			f.open = w.t.openDefersOf(w.u.mem, e.fn)
 		}
 		if c := w.lockCodeOf(e.fn); c != nil {
-			f.sites = c.heldAt(pc, w.t.arm64)
+			f.code, f.sites, f.released = c, c.heldAt(pc, w.t.arm64), c.releasedAt(pc, w.t.arm64)
+			f.first = len(f.released) > 0 && c.unlocksFirst(w.t.arm64) != nil
 		}
-		if len(f.sites) > 0 || f.defers {
+		if len(f.sites)+len(f.released) > 0 || f.defers {
 			found = append(found, f)
 		}
 	}
@@ -67,7 +73,7 @@ func (w *worker) suspect(row *gRow) {
 	if len(s.holds) == 0 || len(w.suspects) >= maxSuspects {
 		return
 	}
-	x := suspect{g: row.g, w: w}
+	x := suspect{g: row.g, w: w, awaits: row.waitsOn}
 	if s.cond > 0 {
 		x.released = w.releasedBy(row)
 	}
@@ -161,48 +167,10 @@ type contended struct {
 type candidate struct {
 	hold     evidence.Hold
 	deferred bool // its Unlock is pending
-	related  bool // its frame refers to the lock
+	aim      aim  // how its frame and its code lead to the lock
 	op       lockOp
 	fn       pcln.Func
 	sites    []lockSite
-}
-
-// linked reports whether a candidate is known to have to do with the lock.
-func (c *candidate) linked() bool { return c.deferred || c.related }
-
-// candidates are the possible holders of one lock. Those that are not linked to it may be as many as there are goroutines, and
-// no more than maxHolds of them are ever listed.
-type candidates struct {
-	linked, loose []candidate
-	last          int64 // the loose candidates of later goroutines do not count any more; 0 when they all do
-}
-
-func (c *candidates) add(x candidate) {
-	if x.linked() {
-		c.linked = append(c.linked, x)
-		return
-	}
-	c.loose = append(c.loose, x)
-	const often = 4
-	if len(c.loose) < often*maxHolds {
-		return
-	}
-	c.loose = oncePerGoroutine(c.loose)
-	if len(c.loose) >= maxHolds {
-		c.loose = c.loose[:maxHolds]
-		c.last = c.loose[maxHolds-1].hold.Goroutine
-	}
-}
-
-// outranks reports whether a loose candidate of a goroutine would come after all that will be listed.
-func (c *candidates) outranks(goroutine int64) bool { return c.last != 0 && goroutine > c.last }
-
-// best are the candidates that count: without a link to the lock they do so only when there is nobody else.
-func (c *candidates) best() []candidate {
-	if len(c.linked) > 0 {
-		return c.linked
-	}
-	return c.loose
 }
 
 // readHolds looks for the holders of all locks that somebody waits for.
@@ -216,7 +184,7 @@ func (t *target) readHolds(ctx context.Context) {
 	if len(locks) == 0 {
 		return
 	}
-	found := make([]candidates, len(locks))
+	found := make([][]candidate, len(locks))
 	for i, s := range t.suspects {
 		if ctx.Err() != nil || t.searched > maxSearch || s.w.searched > maxSearch {
 			t.b.Gapf("holders of locks", "only %d of %d goroutines that may hold one were searched", i, len(t.suspects))
@@ -225,7 +193,7 @@ func (t *target) readHolds(ctx context.Context) {
 		t.searchStack(s, locks, found)
 	}
 	for i := range found {
-		for _, h := range grade(found[i].best()) {
+		for _, h := range grade(found[i]) {
 			t.b.Hold(h)
 		}
 	}
@@ -252,8 +220,9 @@ func (t *target) inGlobals(addr uint64) bool {
 	return false
 }
 
-// searchStack walks a suspect again and compares the words of its frames with the locks.
-func (t *target) searchStack(s suspect, locks []contended, found []candidates) {
+// searchStack walks a suspect again and looks for locks in its frames, from the innermost outwards: what an inner frame has
+// released an outer one holds no more.
+func (t *target) searchStack(s suspect, locks []contended, found [][]candidate) {
 	raw, ok := s.w.u.mem.Bytes(s.g, t.off.G.Size)
 	if !ok {
 		return
@@ -261,48 +230,86 @@ func (t *target) searchStack(s suspect, locks []contended, found []candidates) {
 	row := gRow{g: s.g, id: int64(le.Uint64(raw[t.off.G.ID:])), status: le.Uint32(raw[t.off.G.Status:]) &^ statusScan}
 	s.w.unwindRow(&row, raw)
 	stack := &s.w.stacks[row.stack]
+	var inner []*frameView
 	for k := range stack.holds {
-		f := stack.holds[k].besides(&s, stack.cond)
-		for i := range locks {
-			l := &locks[i]
-			if l.addr == s.released && f.index == stack.cond {
-				continue
-			}
-			c, ok := t.holdsIn(s, &f, l)
-			if !ok || !c.linked() && found[i].outranks(row.id) {
-				continue
-			}
-			c.hold.Why = c.why()
-			c.hold.Sync, c.hold.Goroutine = l.addr, row.id
-			c.hold.Depth = t.logicalDepth(s.w, row.stack, f.index)
-			c.hold.Frame = t.frameAt(s.w, row.stack, f.index)
-			c.hold.Site = t.siteFrame(c.fn, c.sites)
-			found[i].add(c)
+		v, ok := s.w.view(s, stack.holds[k].besides(&s, stack.cond))
+		if !ok {
+			continue
 		}
+		for i, c := range t.holdsOf(s, v, inner, locks, v.index == stack.cond) {
+			c.hold.Why = c.why()
+			c.hold.Sync, c.hold.Goroutine = locks[i].addr, row.id
+			c.hold.Depth = t.logicalDepth(s.w, row.stack, v.index)
+			c.hold.Frame = t.frameAt(s.w, row.stack, v.index)
+			c.hold.Site = t.siteFrame(c.fn, c.sites)
+			found[i] = append(found[i], c)
+		}
+		inner = append(inner, v)
 	}
 }
 
-// holdsIn decides whether one frame holds one lock.
-func (t *target) holdsIn(s suspect, f *holdFrame, l *contended) (candidate, bool) {
-	u := s.w.u
-	lo, hi, ok := u.extent(f.index)
-	if !ok {
-		return candidate{}, false
-	}
-	e := u.info(u.pcs[f.index])
-	t.searched++
-	sites := fitting(f.sites, l.kind)
-	if f.defers {
-		if op, ok := t.pendingUnlock(s, f, lo, hi, l); ok {
-			c := candidate{deferred: true, op: op, fn: e.fn, sites: sites}
-			c.hold.Reader = op == opRUnlock
-			return c, true
+// holdsOf finds the locks, by their index, that one frame holds. When it leads to more locks than it has taken, none of them is
+// certain; and one that the goroutine waits for is not among those.
+func (t *target) holdsOf(s suspect, v *frameView, inner []*frameView, locks []contended, cond bool) map[int]candidate {
+	found := map[int]candidate{}
+	loose := 0
+	for i := range locks {
+		l := &locks[i]
+		if cond && l.addr == s.released {
+			continue
+		}
+		c, ok := t.holdsIn(s, v, inner, l)
+		if !ok {
+			continue
+		}
+		found[i] = c
+		if !c.deferred {
+			loose++
 		}
 	}
-	if len(sites) == 0 {
+	taken := map[uint64]bool{}
+	for _, site := range v.sites {
+		taken[site.call] = true
+	}
+	for i, c := range found {
+		if loose > len(taken) && !c.deferred && locks[i].addr == s.awaits {
+			delete(found, i)
+			loose--
+		}
+	}
+	for i, c := range found {
+		if loose > len(taken) && !c.deferred {
+			c.aim = aimObject
+			found[i] = c
+		}
+	}
+	return found
+}
+
+// holdsIn decides whether one frame holds one lock.
+func (t *target) holdsIn(s suspect, v *frameView, inner []*frameView, l *contended) (candidate, bool) {
+	t.searched += 1 + len(v.words)
+	for _, f := range inner {
+		if f.first && t.undone(s.w, f, l) {
+			return candidate{}, false
+		}
+	}
+	sites := fitting(v.sites, l.kind)
+	if v.defers {
+		if op, ok := t.pendingUnlock(s, v, l); ok {
+			c := candidate{deferred: true, op: op, fn: v.fn, sites: sites}
+			c.hold.Reader = op == opRUnlock
+			return c, !t.undone(s.w, v, l)
+		}
+	}
+	if len(sites) == 0 || s.w.unwinding(v) {
 		return candidate{}, false
 	}
-	c := candidate{related: t.refersTo(s.w, e.fn, lo, hi+callerSlots, l), op: sites[0].op, fn: e.fn, sites: sites}
+	best := t.aimOf(s.w, v.code, sites, v.words, l)
+	if best == aimNowhere || t.ranUnlock(s.w, v, l) {
+		return candidate{}, false
+	}
+	c := candidate{aim: best, op: sites[0].op, fn: v.fn, sites: sites}
 	c.hold.Reader = c.op == opRLock
 	return c, true
 }
@@ -313,10 +320,10 @@ func (c *candidate) why() string {
 		return fmt.Sprintf("a deferred %s of this lock is pending in %s", nameOfOp(c.op), c.fn.Name())
 	}
 	passed := fmt.Sprintf("%s has passed a %s and no %s", c.fn.Name(), nameOfOp(c.op), nameOfOp(c.op+2))
-	if c.related {
+	if c.aim == aimLock {
 		return passed + ", and its frame refers to this lock"
 	}
-	return passed + "; nothing in its frame says any more which lock"
+	return passed + ", and its frame refers to this lock among others"
 }
 
 // fitting are the sites that can have taken a lock of a kind.
@@ -338,23 +345,6 @@ func nameOfOp(op lockOp) string {
 	return map[lockOp]string{opLock: "Lock", opRLock: "RLock", opUnlock: "Unlock", opRUnlock: "RUnlock"}[op]
 }
 
-// refersTo reports whether a frame has a word that points to the lock or its object, or, for a global, whether the function's
-// code names it.
-func (t *target) refersTo(w *worker, fn pcln.Func, lo, hi uint64, l *contended) bool {
-	if l.global {
-		return t.codeNames(w, fn, l.addr)
-	}
-	words := w.u.mem.Memory().Contiguous(lo)
-	words = words[:min(uint64(len(words)), hi-lo)]
-	t.searched += len(words) / 8
-	for ; len(words) >= 8; words = words[8:] {
-		if v := binary.LittleEndian.Uint64(words); v >= l.lo && v < l.hi {
-			return true
-		}
-	}
-	return false
-}
-
 // codeNames reports whether a function's code holds the address of a global: relative to the next instruction on amd64, as a
 // page and an offset on arm64.
 func (t *target) codeNames(w *worker, fn pcln.Func, addr uint64) bool {
@@ -363,11 +353,16 @@ func (t *target) codeNames(w *worker, fn pcln.Func, addr uint64) bool {
 		return false
 	}
 	t.searched += len(code)
+	return t.names(code, fn.Entry, addr)
+}
+
+// names reports whether a piece of code at base holds an address.
+func (t *target) names(code []byte, base, addr uint64) bool {
 	if t.arm64 {
-		return namesPageARM(code, fn.Entry, addr)
+		return namesPageARM(code, base, addr)
 	}
 	for i := 0; i+4 <= len(code); i++ {
-		end := fn.Entry + uint64(i) + 4
+		end := base + uint64(i) + 4
 		if end+uint64(int64(int32(binary.LittleEndian.Uint32(code[i:])))) == addr {
 			return true
 		}
@@ -416,17 +411,18 @@ func (t *target) frameAt(w *worker, stack uint32, frame int) evidence.FrameID {
 }
 
 // grade turns the candidates for one lock into holds. A lock for writing has one holder: a single pending Unlock is strong,
-// a single candidate that refers to the lock is the unique one, and several make each ambiguous. Readers may be many.
-// Candidates without a link to the lock are ambiguous.
+// a single candidate whose frame and code lead to the lock is the unique one, and several make each ambiguous. Readers may be
+// many.
 func grade(cands []candidate) []evidence.Hold {
 	cands = oncePerGoroutine(cands)
-	writers, strong := 0, 0
+	exact, strong := 0, 0
 	for _, c := range cands {
-		if !c.hold.Reader {
-			writers++
-			if c.deferred {
-				strong++
-			}
+		switch {
+		case c.hold.Reader:
+		case c.deferred:
+			strong++
+		case c.aim == aimLock:
+			exact++
 		}
 	}
 	var holds []evidence.Hold
@@ -435,9 +431,9 @@ func grade(cands []candidate) []evidence.Hold {
 		switch {
 		case c.deferred && (h.Reader || strong == 1):
 			h.Grade = evidence.HoldPendingUnlock
-		case strong == 1 && !h.Reader:
+		case strong == 1 && !h.Reader, exact == 1 && strong == 0 && !h.Reader && c.aim != aimLock:
 			continue // another goroutine has the stronger sign of the one place there is
-		case c.related && (h.Reader || writers == 1):
+		case h.Reader, c.aim == aimLock && exact == 1 && strong == 0:
 			h.Grade = evidence.HoldUnique
 		default:
 			h.Grade = evidence.HoldAmbiguous
@@ -472,7 +468,7 @@ func rank(c candidate) int {
 	switch {
 	case c.deferred:
 		return 0
-	case c.related:
+	case c.aim == aimLock:
 		return 1
 	}
 	return 2

@@ -24,6 +24,9 @@ func TestHolders(t *testing.T) {
 			i := die(t, "holders", p)
 			i.noGaps(t)
 			for _, l := range i.lines(t, "held") {
+				if i.Process.GOARCH == "arm64" && l[0] == "selfDeadlock" {
+					l[2] = "ambiguous" // only the address of the lock is left in the frame, and it is the other's as well
+				}
 				i.checkHolders(t, l[0], parseHex(t, l[1]), l[2], l[3:])
 			}
 		})

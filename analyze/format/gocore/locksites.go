@@ -1,6 +1,7 @@
 package gocore
 
 import (
+	"bytes"
 	"encoding/binary"
 	"slices"
 
@@ -51,6 +52,9 @@ type lockSite struct {
 	lockFunc
 	lo, hi uint64 // hi is the address after the call, or after the inlined code
 	call   uint64 // the same for all parts of one inlined call
+
+	offsets []int64     // what its code adds to a pointer to make the lock's address
+	helper  *lockHelper // the function that takes or releases the lock in its stead; nil for the method itself
 }
 
 // lockCode is what a function does with locks.
@@ -59,6 +63,8 @@ type lockCode struct {
 	code  []byte
 	sites []lockSite
 	held  map[uint64][]lockSite // by return address: the sites that are still locked there; filled in on demand
+
+	released map[uint64][]lockSite // likewise: the sites that have unlocked
 }
 
 // lockCodeOf analyses a function once; nil when it touches no lock.
@@ -69,9 +75,11 @@ func (w *worker) lockCodeOf(fn pcln.Func) *lockCode {
 	var c *lockCode
 	code, ok := w.u.mem.Bytes(fn.Entry, fn.End-fn.Entry)
 	if ok && fn.End-fn.Entry <= maxCode {
-		sites := append(inlinedSites(fn), w.t.calledSites(fn, code)...)
+		sites := append(actingSites(inlinedSites(fn), code, fn.Entry, w.t.arm64), w.t.calledSites(fn, code)...)
+		sites = append(sites, w.helperSites(fn, code)...)
 		if len(sites) > 0 {
 			c = &lockCode{fn: fn, code: code, sites: sites, held: map[uint64][]lockSite{}}
+			c.fillOffsets(w.t.arm64)
 		}
 	}
 	w.lockCodes[fn.Entry] = c
@@ -95,7 +103,7 @@ func inlinedSites(fn pcln.Func) []lockSite {
 			if n := len(sites); n > 0 && sites[n-1].call == c.Call && sites[n-1].hi == lo {
 				sites[n-1].hi = hi
 			} else {
-				sites = append(sites, lockSite{f, lo, hi, c.Call})
+				sites = append(sites, lockSite{lockFunc: f, lo: lo, hi: hi, call: c.Call})
 			}
 			return
 		}
@@ -103,12 +111,51 @@ func inlinedSites(fn pcln.Func) []lockSite {
 	return sites
 }
 
+// actingSites leaves out the parts of inlined methods that neither take nor release anything: the compiler moves what it can
+// out of a loop, such as the computation of the lock's address, and what stands there belongs to the method by its line only.
+func actingSites(sites []lockSite, code []byte, entry uint64, arm64 bool) []lockSite {
+	return slices.DeleteFunc(sites, func(s lockSite) bool {
+		lo, hi := s.lo-entry, s.hi-entry
+		return lo > hi || hi > uint64(len(code)) || !acts(code[lo:hi], arm64)
+	})
+}
+
+// acts reports whether code may have an atomic instruction or a call. On amd64 the bytes are looked at without decoding, so
+// that some code is taken for such that is not.
+func acts(code []byte, arm64 bool) bool {
+	if !arm64 {
+		const lock, call = 0xf0, 0xe8 // the prefix LOCK, CALL rel32 (Intel SDM, volume 2)
+		return bytes.IndexByte(code, lock) >= 0 || bytes.IndexByte(code, call) >= 0
+	}
+	for ; len(code) >= 4; code = code[4:] {
+		w := binary.LittleEndian.Uint32(code)
+		switch { // Arm ARM, C4.1.93 and C4.1.65
+		case w&0x3f000000 == 0x08000000, // load and store exclusive, ordered; compare and swap
+			w&0x3f200c00 == 0x38200000, // atomic memory operations
+			w>>26 == 0x25:              // BL
+			return true
+		}
+	}
+	return false
+}
+
 // calledSites finds direct calls of the methods of locks.
 func (t *target) calledSites(fn pcln.Func, code []byte) []lockSite {
 	var sites []lockSite
 	eachCall(code, fn.Entry, t.arm64, func(at, size, to uint64) {
 		if f := t.lockEntries[to]; f.op != opNone {
-			sites = append(sites, lockSite{f, at, at + size, at})
+			sites = append(sites, lockSite{lockFunc: f, lo: at, hi: at + size, call: at})
+		}
+	})
+	return sites
+}
+
+// helperSites finds direct calls of functions that lock or unlock for their caller.
+func (w *worker) helperSites(fn pcln.Func, code []byte) []lockSite {
+	var sites []lockSite
+	eachCall(code, fn.Entry, w.t.arm64, func(at, size, to uint64) {
+		if h := w.helperAt(fn.Name(), to); h != nil {
+			sites = append(sites, lockSite{lockFunc: h.lockFunc, lo: at, hi: at + size, call: at, offsets: h.offsets, helper: h})
 		}
 	})
 	return sites
@@ -168,30 +215,15 @@ func (c *lockCode) reaches(from lockSite, pc uint64, arm64 bool) bool {
 	if from.op == opRLock {
 		want.op = opRUnlock
 	}
-	seen := map[uint64]bool{}
-	todo := []uint64{from.lo}
-	for len(todo) > 0 {
-		at := todo[len(todo)-1]
-		todo = todo[:len(todo)-1]
-		for at >= c.fn.Entry && at < c.fn.End && !seen[at] && !c.unlocks(at, want) {
-			seen[at] = true
-			step, ok := decodeFlow(c.code[at-c.fn.Entry:], at, arm64)
-			if !ok {
-				break
-			}
-			if !c.within(from, at) && (at == pc || at+step.size == pc && step.call) {
-				return true
-			}
-			if step.jumps {
-				todo = append(todo, step.target)
-			}
-			if step.ends {
-				break
-			}
-			at += step.size
+	found := false
+	c.follow(from.lo, arm64, func(at uint64, step flow) bool {
+		if c.unlocks(at, want) {
+			return false
 		}
-	}
-	return false
+		found = found || !c.within(from, at) && (at == pc || at+step.size == pc && step.call)
+		return !found
+	})
+	return found
 }
 
 // within reports whether the instruction at an address belongs to a site.
@@ -215,11 +247,12 @@ func (c *lockCode) unlocks(at uint64, want lockFunc) bool {
 
 // flow is how control goes on after an instruction.
 type flow struct {
-	size   uint64
-	call   bool
-	jumps  bool   // it may go to target
-	target uint64 // of the jump
-	ends   bool   // it does not go on to the next instruction
+	size    uint64
+	call    bool
+	jumps   bool   // it may go to target
+	target  uint64 // of the jump
+	ends    bool   // it does not go on to the next instruction
+	returns bool   // it leaves the function
 }
 
 // decodeFlow reads one instruction's effect on control.
@@ -250,8 +283,10 @@ func decodeFlow(code []byte, at uint64, arm64 bool) (flow, bool) {
 		f.jumps, f.target = true, rel8()
 	case op == 0x0f && size >= 6 && code[i+1]&0xf0 == 0x80: // Jcc rel32
 		f.jumps, f.target = true, rel32()
-	case op == 0xc3, op == 0xcc, op == 0xff && size > i+1 && code[i+1]>>3&7 == 4, op == 0x0f && size > i+1 && code[i+1] == 0x0b:
-		f.ends = true // RET, INT3, JMP indirect, UD2
+	case op == 0xc3:
+		f.ends, f.returns = true, true
+	case op == 0xcc, op == 0xff && size > i+1 && code[i+1]>>3&7 == 4, op == 0x0f && size > i+1 && code[i+1] == 0x0b:
+		f.ends = true // INT3, JMP indirect, UD2
 	}
 	return f, true
 }
@@ -275,7 +310,9 @@ func decodeFlowARM(code []byte, at uint64) (flow, bool) {
 		f.jumps, f.target = true, relative(w>>5&0x7ffff, 19)
 	case w>>25&0x3f == 0x1b: // TBZ, TBNZ
 		f.jumps, f.target = true, relative(w>>5&0x3fff, 14)
-	case w&0xfffffc1f == 0xd65f0000, w&0xfffffc1f == 0xd61f0000, w&0xffe0001f == 0xd4200000: // RET, BR, BRK
+	case w&0xfffffc1f == 0xd65f0000: // RET
+		f.ends, f.returns = true, true
+	case w&0xfffffc1f == 0xd61f0000, w&0xffe0001f == 0xd4200000: // BR, BRK
 		f.ends = true
 	}
 	return f, true

@@ -148,15 +148,21 @@ func loadOffsets(l *layout.Layout) (*offsets, error) {
 // check refuses what no runtime has, because the debug information of a forged executable may say anything: the reader takes
 // the fields of a g out of one read of its size.
 func (o *offsets) check() error {
-	const largest = 64 << 10
-	g := reflect.ValueOf(o.G)
-	if o.G.Size > largest {
+	const largest = 1 << 20 // of the structures, a P has the most: some ten kilobytes
+	if o.G.Size < 8 || o.G.Size > largest {
 		return fmt.Errorf("a goroutine structure of %d bytes makes no sense", o.G.Size)
 	}
-	for i := range g.NumField() {
-		name := g.Type().Field(i).Name
-		if at := g.Field(i).Uint(); name != "Size" && at != absent && at+8 > o.G.Size {
-			return fmt.Errorf("field %s at %d is outside of a goroutine structure of %d bytes", name, at, o.G.Size)
+	groups := reflect.ValueOf(o).Elem()
+	for i := range groups.NumField() {
+		most := uint64(largest)
+		if groups.Type().Field(i).Name == "G" {
+			most = o.G.Size - 8
+		}
+		for k := range groups.Field(i).NumField() {
+			name := groups.Type().Field(i).Name + "." + groups.Field(i).Type().Field(k).Name
+			if at := groups.Field(i).Field(k).Uint(); name != "G.Size" && at != absent && at > most {
+				return fmt.Errorf("offset %d of %s makes no sense", at, name)
+			}
 		}
 	}
 	return nil

@@ -164,7 +164,10 @@ func (t *target) readLayout() error {
 	if t.arm64 {
 		arch = "arm64"
 	}
-	var err error
+	known, err := layout.For(t.info.GoVersion, arch)
+	if err != nil { // debug information would give offsets, but not what the values mean to this runtime
+		return fmt.Errorf("the runtime of %s is not known: %w", t.info.GoVersion, err)
+	}
 	if t.exe != nil {
 		if t.layout, err = layout.FromELF(t.exe, t.info.GoVersion); err == nil {
 			if t.off, err = loadOffsets(t.layout); err == nil {
@@ -172,10 +175,8 @@ func (t *target) readLayout() error {
 			}
 		}
 	}
-	if t.layout, err = layout.For(t.info.GoVersion, arch); err == nil {
-		t.off, err = loadOffsets(t.layout)
-	}
-	if err != nil {
+	t.layout = known
+	if t.off, err = loadOffsets(t.layout); err != nil {
 		return fmt.Errorf("the runtime of %s is not known: %w", t.info.GoVersion, err)
 	}
 	for _, doubt := range t.layout.Doubts() {

@@ -22,6 +22,7 @@ type part struct {
 	pcs    []uint64
 	sps    []uint64
 	trap   bool               // the innermost pc is exact
+	regs   *elfcore.Regs      // of the innermost frame, where something saved them all
 	native []evidence.FrameID // frames of C; then pcs is empty
 	signal *signalInfo        // the signal that interrupted the part; nil when none did
 }
@@ -198,7 +199,7 @@ func (w *threadWalk) goFrames(at start) (next start, ok bool) {
 	e := w.u.walk(at, stack.lo, stack.hi)
 	if len(w.u.pcs) > 0 {
 		w.parts = append(w.parts, part{place: where, pcs: append([]uint64(nil), w.u.pcs...),
-			sps: append([]uint64(nil), w.u.sps...), trap: at.trap, signal: w.signal})
+			sps: append([]uint64(nil), w.u.sps...), trap: at.trap, regs: at.regs, signal: w.signal})
 		w.signal = nil
 	}
 	switch e.role {

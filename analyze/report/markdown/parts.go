@@ -223,6 +223,9 @@ func group(g report.Group) string {
 			lines = append(lines, "... "+report.Plural(g.Elided, "frame")+" left out")
 		}
 		lines = append(lines, frame(f))
+		for _, v := range f.Variables {
+			lines = append(lines, "      "+v.Name+" "+v.Type+" = "+v.Value)
+		}
 	}
 	if g.Broken != "" {
 		lines = append(lines, "unwinding ended here: "+g.Broken)

@@ -156,6 +156,9 @@ func (p *page) group(g report.Group) {
 			p.para("  ", "... "+report.Plural(g.Elided, "frame")+" left out")
 		}
 		p.frame(f)
+		for _, v := range f.Variables {
+			p.hang("      ", "        ", v.Name+" "+v.Type+" = "+v.Value)
+		}
 	}
 	if g.Broken != "" {
 		p.para("  ", "unwinding ended here: "+g.Broken)

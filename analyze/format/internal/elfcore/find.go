@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // FindOptions say where to look for the files that were mapped.
@@ -111,8 +112,23 @@ func (c *Core) Load(m Module, opts FindOptions) (*Image, Verification, error) {
 	if len(failures) == 0 {
 		failures = append(failures, &Error{Path: m.Path, Offset: -1, Doing: "looking for the file", Err: ErrNoFile})
 	}
-	return nil, Verification{}, fmt.Errorf("module %s: %w", m.name(), errors.Join(failures...))
+	return nil, Verification{}, fmt.Errorf("module %s: %w", m.name(), failedCandidates(failures))
 }
+
+// failedCandidates is errors.Join on one line.
+type failedCandidates []error
+
+// Error gives what was wrong with each candidate.
+func (f failedCandidates) Error() string {
+	texts := make([]string, len(f))
+	for i, err := range f {
+		texts[i] = err.Error()
+	}
+	return strings.Join(texts, "; ")
+}
+
+// Unwrap gives the errors of the candidates.
+func (f failedCandidates) Unwrap() []error { return f }
 
 // moduleKey tells modules apart.
 type moduleKey struct {

@@ -1,6 +1,181 @@
 package main
 
-import "fmt"
-func table(r []result) string { return fmt.Sprint(r) }
-func page(r []result) string { return "" }
-func misses(r []result) []string { return nil }
+import (
+	"fmt"
+	"runtime"
+	"strings"
+	"time"
+)
+
+// goal is a figure to reach.
+type goal struct {
+	core, text string
+	met        func(byTool map[string]result) (got string, ok bool)
+}
+
+// goals are the figures that the command was built to.
+var goals = []goal{
+	{"100k", "at least 50 times less CPU than delve's library (aim: 100)", lessCPU(50, delveLibrary)},
+	{"1m", "under 2 s of CPU", func(by map[string]result) (string, bool) {
+		cpu := by[ours].use.cpu
+		return seconds(cpu), cpu > 0 && cpu < 2*time.Second
+	}},
+	{"1m", "under 64 MB of Go heap", func(by map[string]result) (string, bool) {
+		heap := by[ours].heap.live
+		return megabytes(heap), heap > 0 && heap < 64<<20
+	}},
+	{"deep", "at least 50 times less CPU than delve's library", lessCPU(50, delveLibrary)},
+	{"1k", "less wall time than viewcore", lessWall(viewcore)},
+	{"1k", "less wall time than dlv", lessWall(dlvCommand)},
+}
+
+func lessCPU(times float64, peer string) func(map[string]result) (string, bool) {
+	return func(by map[string]result) (string, bool) {
+		r := ratio(by[peer].use.cpu, by[ours].use.cpu)
+		return fmt.Sprintf("%.0f times", r), r >= times
+	}
+}
+
+func lessWall(peer string) func(map[string]result) (string, bool) {
+	return func(by map[string]result) (string, bool) {
+		a, b := by[ours].use.wall, by[peer].use.wall
+		return seconds(a) + " against " + seconds(b), a > 0 && a < b
+	}
+}
+
+// ratio is a/b, 0 when one of them was not measured.
+func ratio(a, b time.Duration) float64 {
+	if a == 0 || b == 0 {
+		return 0
+	}
+	return a.Seconds() / b.Seconds()
+}
+
+// byTool are the results on one core.
+func byTool(results []result, core string) map[string]result {
+	by := map[string]result{}
+	for _, r := range results {
+		if r.core.name == core && r.runs > 0 {
+			by[r.tool.name] = r
+		}
+	}
+	return by
+}
+
+// misses are the goals of the measured cores that were not reached.
+func misses(results []result) []string {
+	var missed []string
+	for _, g := range goals {
+		if by := byTool(results, g.core); len(by) > 1 || len(by) == 1 && g.core == "1m" {
+			if got, ok := g.met(by); !ok {
+				missed = append(missed, fmt.Sprintf("%s: %s: %s", g.core, g.text, got))
+			}
+		}
+	}
+	return missed
+}
+
+func seconds(d time.Duration) string {
+	if d < 10*time.Second {
+		return fmt.Sprintf("%.3f s", d.Seconds())
+	}
+	return fmt.Sprintf("%.1f s", d.Seconds())
+}
+
+func megabytes(n uint64) string {
+	if n == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.0f MB", float64(n)/(1<<20))
+}
+
+// table is one Markdown table for each core.
+func table(results []result) string {
+	var b strings.Builder
+	last := ""
+	for _, r := range results {
+		if r.core.name != last {
+			last = r.core.name
+			fmt.Fprintf(&b, "\n### %s (core of %s)\n\n", r.core.what, megabytes(uint64(r.coreBytes)))
+			b.WriteString("| tool | runs | CPU | wall | peak RSS | private | Go heap | CPU against ours |\n|---|---|---|---|---|---|---|---|\n")
+		}
+		row(&b, r, byTool(results, r.core.name)[ours])
+	}
+	return b.String()
+}
+
+func row(b *strings.Builder, r, own result) {
+	if r.runs == 0 {
+		fmt.Fprintf(b, "| %s | not run: %s | | | | | | |\n", r.tool.what, r.skipped)
+		return
+	}
+	against := "-"
+	if x := ratio(r.use.cpu, own.use.cpu); x > 0 {
+		against = fmt.Sprintf("%.1fx", x)
+	}
+	heap := "-"
+	if r.heap.live > 0 {
+		heap = fmt.Sprintf("%s (spans %s)", megabytes(r.heap.live), megabytes(r.heap.inUse))
+	}
+	fmt.Fprintf(b, "| %s | %d | %s | %s | %s | %s | %s | %s |\n", r.tool.what, r.runs, seconds(r.use.cpu), seconds(r.use.wall),
+		megabytes(r.use.rss), megabytes(r.use.private), heap, against)
+}
+
+// page is docs/performance.md.
+func page(results []result) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, pageHead, runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, runtime.Version(), dlvVersion)
+	b.WriteString("| core | to reach | measured | |\n|---|---|---|---|\n")
+	for _, g := range goals {
+		by := byTool(results, g.core)
+		if len(by) == 0 {
+			continue
+		}
+		got, ok := g.met(by)
+		verdict := "reached"
+		if !ok {
+			verdict = "**missed**"
+		}
+		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", g.core, g.text, got, verdict)
+	}
+	b.WriteString("\n## The figures\n")
+	b.WriteString(table(results))
+	b.WriteString(pageTail)
+	return b.String()
+}
+
+const pageHead = `# Performance
+
+<!-- Written by "make bench"; the text stands in analyze/format/gocore/internal/bench/table.go. -->
+
+postmortem and its peers on the same cores, in one run, taking turns; each row is the median of its runs. To measure again:
+
+    make bench                              all of it, and this page; the first run makes the cores and takes a quarter of an hour
+    make bench BENCH="-cores 1k,100k"       some cores, printed only
+    make bench BENCH="-profile DIR"         CPU and heap profiles of postmortem on each core
+
+The run that wrote this page had %d processors (%s, %s) of a virtual machine that other work shared, and %s; delve is %s
+and viewcore the version in go.mod. Shared processors make wall time unsteady, and CPU time a little. Compare rows, not machines.
+
+## What was to be reached
+
+`
+
+const pageTail = `
+## How to read it
+
+- **The cores** come from gcore (gdb), which stops a live process. The three of a service hold keep-alive HTTP connections and
+  workers parked in every way that a service parks them: channels, select, Mutex, RWMutex, WaitGroup, Cond, sleep. The deep one
+  walks through 12,288 call sites at random: no two of its 20,000 stacks are equal, which is the worst case for every cache.
+  Their source is in analyze/format/gocore/internal/bench; the sizes are apparent sizes, holes included.
+- **CPU** is user and system time of the process and **wall** its duration, from wait4(2). The core is in the page cache.
+- **postmortem** does all that the command does: it opens the core, checks the executable, reads goroutines, threads, locks,
+  scheduler and heap, runs every rule and prints the report. delve's library opens the core, lists the goroutines and reads all
+  stacks. dlv and viewcore print one line or more for each goroutine; the benchmark checks that they did.
+- **Peak RSS** counts the pages of mapped files: postmortem maps the core, so its RSS is about the part of the core that it
+  looked at, which the kernel can drop at any time. **Private** is the memory that the process has for itself (RssAnon, sampled
+  every 5 ms; short processes may end between two samples).
+- **Go heap** is the peak of HeapAlloc, garbage that is not yet swept included, and in brackets of HeapInuse, sampled every 2 ms
+  in a process of its own that does the same work.
+- A tool that took longer than 30 s on a core is not asked a second time.
+`

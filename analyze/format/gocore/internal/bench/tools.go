@@ -39,7 +39,7 @@ var allTools = []tool{
 		skip: map[string]string{"1m": "it would take about 14 GB and minutes; it grows linearly: ten times the row of 100,000"}},
 	{name: dlvCommand, what: "dlv core, `goroutines -t`", build: installDlv, lines: true,
 		argv: func(exe, work string, c *fixtures.Capture) []string {
-			return []string{exe, "core", c.Exe, c.Core, "--init", filepath.Join(work, dlvScript)}
+			return []string{exe, "core", c.Exe, c.Core, "--allow-non-terminal-interactive=true", "--init", filepath.Join(work, dlvScript)}
 		},
 		skip: map[string]string{"1m": "about ten minutes and 14 GB", "deep": "nothing is asked of it there"}},
 	{name: viewcore, what: "viewcore, `goroutines`", build: goBuild("golang.org/x/debug/cmd/viewcore"), lines: true,

@@ -44,7 +44,7 @@ func FromELF(f *elf.File, version string) (*Layout, error) {
 		return nil, &UnknownVersionError{Version: clip(version), Arch: arch, Known: Known(arch), Err: err}
 	}
 	if l.table, err = tableFor(l.Version, arch); err == nil {
-		l.fallback = l.table.typesFor(l.Version.Experiments)
+		l.fallback = l.table.typesFor(l.Version)
 	}
 	return l, nil
 }

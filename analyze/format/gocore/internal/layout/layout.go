@@ -45,7 +45,7 @@ func For(version, arch string) (*Layout, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Layout{Version: v, Arch: arch, Origin: OriginTable, types: t.typesFor(v.Experiments), table: t}, nil
+	return &Layout{Version: v, Arch: arch, Origin: OriginTable, types: t.typesFor(v), table: t}, nil
 }
 
 // find locates a path: in the origin's types, else in the table.
@@ -182,7 +182,7 @@ func (l *Layout) WaitReasons() []string {
 	if l.table == nil {
 		return nil
 	}
-	return slices.Clone(l.table.waitReasons)
+	return slices.Clone(l.table.waitReasonsFor(l.Version))
 }
 
 // StatusName is the runtime's word for a goroutine status ("running"), without the scan bit, or "" for a number that
@@ -210,7 +210,7 @@ func (l *Layout) Const(name string) (value int64, ok bool) {
 }
 
 // Doubts are the reasons for which a layout may not be that of the process, though its version is known: experiments that
-// the tables do not have, a development build, a release candidate. It is empty when the layout came from DWARF.
+// the tables do not have, a development build, a release candidate, a patch release later than the tables know. It is empty when the layout came from DWARF.
 func (l *Layout) Doubts() []string {
 	var doubts []string
 	if l.Origin == OriginDWARF {
@@ -222,13 +222,16 @@ func (l *Layout) Doubts() []string {
 	if l.Version.Pre != "" {
 		doubts = append(doubts, "the executable was built by a pre-release of Go ("+l.Version.Pre+")")
 	}
+	if l.table.beyond(l.Version) {
+		doubts = append(doubts, "the tables were compared with Go up to "+l.table.compared+", and the executable was built by a later patch release")
+	}
 	for _, x := range l.Version.Experiments {
 		if !l.table.knowsExperiment(x) {
 			doubts = append(doubts, "the executable was built with GOEXPERIMENT="+x+", whose layouts are not in the tables")
 		}
 	}
-	if name := l.table.conflict(l.Version.Experiments); name != "" {
-		doubts = append(doubts, "more than one of the executable's GOEXPERIMENT settings changes "+name)
+	if name := l.table.conflict(l.Version); name != "" {
+		doubts = append(doubts, "the executable's GOEXPERIMENT settings and its patch release both change "+name+", or two settings do")
 	}
 	return doubts
 }

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -85,7 +86,7 @@ func goCommand(t testing.TB, toolchain, dir string, env []string, args ...string
 	return cmd
 }
 
-// toolchains finds, for each release with a table, the toolchain that the table was made with, if it is there.
+// toolchains finds those with which the tables were made or compared, as far as they are on the machine.
 func toolchains(t testing.TB) []string {
 	t.Helper()
 	var found []string
@@ -94,11 +95,17 @@ func toolchains(t testing.TB) []string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if out, err := goCommand(t, table.toolchain, t.TempDir(), nil, "version").CombinedOutput(); err != nil {
-			t.Logf("%s is not on this machine: %s", table.toolchain, out)
-			continue
+		names := []string{table.toolchain, table.compared}
+		for _, e := range table.earlier {
+			names = append(names, e.toolchain)
 		}
-		found = append(found, table.toolchain)
+		for _, name := range names {
+			if out, err := goCommand(t, name, t.TempDir(), nil, "version").CombinedOutput(); err != nil {
+				t.Logf("%s is not on this machine: %s", name, out)
+			} else if !slices.Contains(found, name) {
+				found = append(found, name)
+			}
+		}
 	}
 	if len(found) == 0 {
 		lacking(t, "a Go toolchain of the tables", os.ErrNotExist)

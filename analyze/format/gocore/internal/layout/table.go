@@ -16,9 +16,11 @@ var tableFiles embed.FS
 // table is one parsed file of the folder tables.
 type table struct {
 	toolchain   string
+	compared    string // the newest patch release whose types were the same
 	base        string // file (without folder and extension) whose types this one starts from
 	types       *types
 	experiments map[string]*types // structs that a GOEXPERIMENT setting changes
+	earlier     []*earlier        // what was different in earlier patch releases
 	waitReasons []string
 	statuses    map[uint32]string
 	constants   map[string]int64
@@ -84,11 +86,7 @@ func (t *table) inherit() error {
 		return fmt.Errorf("layout table: the base %s has a base itself", t.base)
 	}
 	own := t.types
-	t.types = base.types.with(own)
-	for _, name := range t.dropped {
-		delete(t.types.structs, name)
-		delete(t.types.aliases, name)
-	}
+	t.types = base.types.with(own).without(t.dropped)
 	t.waitReasons, t.statuses = base.waitReasons, base.statuses
 	constants := maps.Clone(base.constants)
 	maps.Copy(constants, t.constants)
@@ -104,42 +102,13 @@ func (t *types) with(other *types) *types {
 	return merged
 }
 
-// typesFor gives the types under some experiments; those the table does not know change nothing.
-func (t *table) typesFor(experiments []string) *types {
-	all := t.types
-	for _, x := range experiments {
-		if changed := t.experiments[x]; changed != nil {
-			all = all.with(changed)
-		}
-	}
-	return all
-}
-
-// conflict gives the first struct that more than one of the experiments changes: its layout under both is not known.
-func (t *table) conflict(experiments []string) string {
-	changes := map[string]int{}
-	for _, x := range experiments {
-		if t.experiments[x] == nil {
-			continue
-		}
-		for name := range t.experiments[x].structs {
-			changes[name]++
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(changes)) {
-		if changes[name] > 1 {
-			return name
-		}
-	}
-	return ""
-}
-
 func (t *table) knowsExperiment(name string) bool { return t.experiments[name] != nil }
 
 // tableParser reads the text of a table line by line.
 type tableParser struct {
 	table   *table
-	types   *types      // where types go: the table's, or those of an experiment
+	types   *types      // where types go: the table's, or those of a section
+	earlier *earlier    // the section of earlier patch releases that lines belong to, or nil
 	current *structType // what field lines belong to
 }
 
@@ -175,14 +144,18 @@ func (p *tableParser) line(line string) error {
 	case word == "arch" && len(args) == 1:
 	case word == "base" && len(args) == 1:
 		p.table.base = args[0]
+	case word == "compared" && len(args) == 1:
+		p.table.compared = args[0]
 	case word == "drop" && len(args) == 1:
-		p.table.dropped = append(p.table.dropped, args[0])
+		p.drop(args[0])
 	case word == "type" && len(args) == 2:
 		return p.structType(args[0], args[1])
 	case word == "alias" && len(args) == 2:
 		p.types.aliases[args[0]] = shape(args[1])
+	case word == "before" && len(args) == 2:
+		return p.earlierSection(args[0], args[1])
 	case word == "experiment" && len(args) == 1:
-		p.types = newTypes()
+		p.types, p.earlier = newTypes(), nil
 		p.table.experiments[args[0]] = p.types
 	case word == "reason" && len(args) > 0:
 		return p.reason(rest)
@@ -222,13 +195,26 @@ func (p *tableParser) field(args []string) error {
 	return nil
 }
 
+// drop notes a type that does not exist, in contrast to what comes before.
+func (p *tableParser) drop(name string) {
+	list := &p.table.dropped
+	if p.earlier != nil {
+		list = &p.earlier.dropped
+	}
+	*list = append(*list, name)
+}
+
 // reason reads "3 GC assist wait". The numbers must count up from 0.
 func (p *tableParser) reason(rest string) error {
-	number, text, _ := strings.Cut(rest, " ")
-	if n, err := strconv.Atoi(number); err != nil || n != len(p.table.waitReasons) {
-		return fmt.Errorf("wait reason out of order: want number %d", len(p.table.waitReasons))
+	list := &p.table.waitReasons
+	if p.earlier != nil {
+		list = &p.earlier.waitReasons
 	}
-	p.table.waitReasons = append(p.table.waitReasons, text)
+	number, text, _ := strings.Cut(rest, " ")
+	if n, err := strconv.Atoi(number); err != nil || n != len(*list) {
+		return fmt.Errorf("wait reason out of order: want number %d", len(*list))
+	}
+	*list = append(*list, text)
 	return nil
 }
 

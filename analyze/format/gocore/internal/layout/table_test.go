@@ -62,7 +62,7 @@ func TestParseTable(t *testing.T) {
 	if want := (ref{"a.v", "a.f", 1, 3, 8}); len(table.refs) != 1 || table.refs[0] != want {
 		t.Errorf("references %v, want %v", table.refs, want)
 	}
-	if got, _ := table.typesFor([]string{"new", "unknown"}).size("a.inner"); got != 24 {
+	if got, _ := table.typesFor(Version{Experiments: []string{"new", "unknown"}}).size("a.inner"); got != 24 {
 		t.Errorf("under the experiment a.inner has %d bytes", got)
 	}
 	if !table.knowsExperiment("new") || table.knowsExperiment("unknown") {
@@ -84,12 +84,89 @@ func TestParseTableRefuses(t *testing.T) {
 }
 
 func TestConflict(t *testing.T) {
-	table := parsed(t, "type a 8\nexperiment x\ntype a 16\nexperiment y\ntype a 24\nexperiment z\ntype b 8\n")
-	if got := table.conflict([]string{"x", "z", "none"}); got != "" {
-		t.Errorf("x and z both change %q", got)
+	table := parsed(t, "type a 8\nbefore 3 go1.99.2\ntype b 4\nexperiment x\ntype a 16\nexperiment y\ntype a 24\nexperiment z\ntype b 8\n")
+	tests := []struct {
+		v    Version
+		want string
+	}{
+		{Version{Patch: 3, Experiments: []string{"x", "z", "none"}}, ""},
+		{Version{Patch: 3, Experiments: []string{"x", "y"}}, "a"},
+		{Version{Patch: 2, Experiments: []string{"z"}}, "b"},
+		{Version{Patch: 2, Experiments: []string{"x"}}, ""},
 	}
-	if got := table.conflict([]string{"x", "y"}); got != "a" {
-		t.Errorf("x and y both change %q, want a", got)
+	for _, test := range tests {
+		if got := table.conflict(test.v); got != test.want {
+			t.Errorf("%+v: both change %q, want %q", test.v, got, test.want)
+		}
+	}
+}
+
+func TestEarlierPatches(t *testing.T) {
+	table := parsed(t, `toolchain go1.99.7
+type a 30
+type new 8
+reason 0 x
+reason 1 y
+compared go1.99.9
+before 3 go1.99.2
+type a 10
+drop new
+reason 0 x
+before 5 go1.99.4
+type a 20
+experiment e
+type a 40
+`)
+	for patch, want := range map[int]struct {
+		size    uint64
+		isNew   bool
+		reasons int
+		beyond  bool
+	}{0: {10, false, 1, false}, 2: {10, false, 1, false}, 3: {20, true, 2, false}, 4: {20, true, 2, false}, 5: {30, true, 2, false}, 9: {30, true, 2, false}, 10: {30, true, 2, true}} {
+		v := Version{Major: 1, Minor: 99, Patch: patch}
+		types := table.typesFor(v)
+		size, _ := types.size("a")
+		if size != want.size || (types.structs["new"] != nil) != want.isNew || len(table.waitReasonsFor(v)) != want.reasons || table.beyond(v) != want.beyond {
+			t.Errorf("patch release %d: a has %d bytes, new %v, %d wait reasons, beyond %v; want %+v",
+				patch, size, types.structs["new"] != nil, len(table.waitReasonsFor(v)), table.beyond(v), want)
+		}
+	}
+	if table.types.structs["new"] == nil {
+		t.Error("an earlier patch release changed the table itself")
+	}
+	for _, bad := range []string{"before x go1.99.1", "before 0 go1.99.1", "before 1"} {
+		if _, err := parseTable(bad); err == nil {
+			t.Errorf("%q is not refused", bad)
+		}
+	}
+}
+
+// TestMovedInPatches pins what was found in executables of patch releases: runtime.m of Go 1.24 got a slice of 24 bytes in
+// 1.24.6 (and of 1.23 in 1.23.12), so that what stands behind it moved.
+func TestMovedInPatches(t *testing.T) {
+	for _, test := range []struct{ before, after string }{{"go1.24.5", "go1.24.6"}, {"go1.24rc1", "go1.24.13"}, {"go1.23.11", "go1.23.12"}} {
+		for _, arch := range Arches() {
+			old, err := For(test.before, arch)
+			if err != nil {
+				t.Fatal(err)
+			}
+			now, err := For(test.after, arch)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for field, moved := range map[string]uint64{"traceback": 0, "ncgocall": 24, "alllink": 24, "lockedg": 24} {
+				a, _ := old.Offset("runtime.m." + field)
+				b, ok := now.Offset("runtime.m." + field)
+				if !ok || b-a != moved {
+					t.Errorf("%s: m.%s at %d in %s, at %d in %s; want %d apart", arch, field, a, test.before, b, test.after, moved)
+				}
+			}
+		}
+	}
+	old, _ := For("go1.23.3", "amd64")
+	now, _ := For("go1.23.4", "amd64")
+	if a, b := len(old.WaitReasons()), len(now.WaitReasons()); a+1 != b {
+		t.Errorf("%d wait reasons in Go 1.23.3, %d in 1.23.4", a, b)
 	}
 }
 
@@ -136,6 +213,10 @@ func TestArm64Inherits(t *testing.T) {
 		if a != b || c == d {
 			t.Errorf("Go %s: runtime.g has %d and %d bytes, ucontext %d and %d", release, a, b, c, d)
 		}
+		base, _ := amd.Const("runtime.arenaBaseOffsetUintptr")
+		if own, ok := arm.Const("runtime.arenaBaseOffsetUintptr"); !ok || own == base {
+			t.Errorf("Go %s: heap arenas start at %#x on arm64 and %#x on amd64", release, own, base)
+		}
 		if _, ok := arm.Size("runtime.mcontext"); ok {
 			t.Errorf("Go %s: arm64 has a type of amd64", release)
 		}
@@ -150,7 +231,7 @@ func TestTablesAreSound(t *testing.T) {
 	eachTable(t, func(t *testing.T, l *Layout) {
 		sets := map[string]*types{"": l.types}
 		for x := range l.table.experiments {
-			sets[x] = l.table.typesFor([]string{x})
+			sets[x] = l.table.typesFor(Version{Patch: maxNumber, Experiments: []string{x}})
 		}
 		for _, x := range slices.Sorted(maps.Keys(sets)) {
 			for _, name := range slices.Sorted(maps.Keys(sets[x].structs)) {

@@ -48,7 +48,7 @@ func (v *Version) parseNumbers(s string) error {
 		return fmt.Errorf("no minor number: want a version such as go1.26.8")
 	}
 	if strings.HasPrefix(s, ".") {
-		if v.Patch, s, ok = leadingNumber(s[1:]); !ok {
+		if v.Patch, _, ok = leadingNumber(s[1:]); !ok {
 			return fmt.Errorf("no patch number after the second point: want a version such as go1.26.8")
 		}
 		return nil

@@ -29,7 +29,19 @@ type Source struct {
 	WaitReasons []string
 	Statuses    map[uint32]string
 	Constants   map[string]int64
+	BaseOf      map[string]int64 // the constants of the base
 	References  []Reference
+	Compared    string         // the newest patch release, or ""
+	Newest      []TypeSource   // programs built with it, whose types must be the same
+	Earlier     []EarlierPatch // oldest first
+}
+
+// EarlierPatch is the last patch release before one that changed layouts.
+type EarlierPatch struct {
+	Before      int // the patch release that changed them
+	Toolchain   string
+	Programs    []TypeSource
+	WaitReasons []string
 }
 
 // TypeSource is a program with DWARF, and which types to take from it: by default those that a table holds. Types of
@@ -101,8 +113,12 @@ func WriteTable(w io.Writer, s Source) error {
 		fmt.Fprintf(&b, "base %s\n", s.BaseName)
 		writeTypes(&b, base, own)
 		writeDropped(&b, base, own)
+		writeConstants(&b, s.Constants, s.BaseOf)
 	}
 	writeReferences(&b, s.References)
+	if err := s.writePatches(&b, own); err != nil {
+		return err
+	}
 	if err := writeExperiments(&b, own, s.Experiments); err != nil {
 		return err
 	}
@@ -153,15 +169,54 @@ func (st *structType) write(b *strings.Builder) {
 }
 
 func writeFacts(b *strings.Builder, s Source) {
-	for i, text := range s.WaitReasons {
-		fmt.Fprintf(b, "reason %d %s\n", i, text)
-	}
+	writeReasons(b, s.WaitReasons)
 	for _, number := range slices.Sorted(maps.Keys(s.Statuses)) {
 		fmt.Fprintf(b, "status %d %s\n", number, s.Statuses[number])
 	}
-	for _, name := range slices.Sorted(maps.Keys(s.Constants)) {
-		fmt.Fprintf(b, "const %s %d\n", name, s.Constants[name])
+	writeConstants(b, s.Constants, nil)
+}
+
+func writeReasons(b *strings.Builder, reasons []string) {
+	for i, text := range reasons {
+		fmt.Fprintf(b, "reason %d %s\n", i, text)
 	}
+}
+
+// writeConstants writes the constants that are not the same in the base.
+func writeConstants(b *strings.Builder, own, base map[string]int64) {
+	for _, name := range slices.Sorted(maps.Keys(own)) {
+		if value, ok := base[name]; !ok || value != own[name] {
+			fmt.Fprintf(b, "const %s %d\n", name, own[name])
+		}
+	}
+}
+
+// writePatches writes the sections of earlier patch releases, and checks the newest.
+func (s *Source) writePatches(b *strings.Builder, own *types) error {
+	if s.Compared != "" {
+		newest, err := typesOf(s.Newest)
+		if err != nil {
+			return fmt.Errorf("%s: %w", s.Compared, err)
+		}
+		var changed strings.Builder
+		if writeTypes(&changed, own, newest); changed.Len() > 0 {
+			return fmt.Errorf("%s has other types than %s: make the table from it:\n%s", s.Compared, s.Toolchain, changed.String())
+		}
+		fmt.Fprintf(b, "compared %s\n", s.Compared)
+	}
+	for _, e := range s.Earlier {
+		was, err := typesOf(e.Programs)
+		if err != nil {
+			return fmt.Errorf("%s: %w", e.Toolchain, err)
+		}
+		fmt.Fprintf(b, "before %d %s\n", e.Before, e.Toolchain)
+		writeTypes(b, own, was)
+		writeDropped(b, own, was)
+		if !slices.Equal(e.WaitReasons, s.WaitReasons) {
+			writeReasons(b, e.WaitReasons)
+		}
+	}
+	return nil
 }
 
 func writeReferences(b *strings.Builder, refs []Reference) {

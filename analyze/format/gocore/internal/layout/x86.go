@@ -282,24 +282,23 @@ func InstructionSize(code []byte) (size int, ok bool) {
 
 // AddressOffset returns what the amd64 instruction at the start of code adds to a pointer to make an address: the displacement of
 // LEA or of a locked access, or the immediate of ADD. Plain loads and stores do not count: what they add leads to a field and
-// not to an object inside the same object.
-func AddressOffset(code []byte) (offset int64, ok bool) {
+// not to an object inside the same object. locked says that it was a locked access.
+func AddressOffset(code []byte) (offset int64, locked, ok bool) {
 	in, valid := decodeX86(code)
 	if !valid || in.length > len(code) {
-		return 0, false
+		return 0, false, false
 	}
-	locked := false
 	i := 0
 	for ; i < in.length && (code[i]&0xf0 == 0x40 || code[i] == 0xf0); i++ {
 		locked = locked || code[i] == 0xf0
 	}
 	switch {
 	case locked, code[i] == 0x8d:
-		return int64(in.offset), in.based
+		return int64(in.offset), locked, in.based
 	case code[i] == 0x83 && i+2 < in.length && code[i+1]>>3 == 0x18: // ADD r, imm8
-		return int64(int8(code[i+2])), true
+		return int64(int8(code[i+2])), false, true
 	case code[i] == 0x81 && i+5 < in.length && code[i+1]>>3 == 0x18: // ADD r, imm32
-		return int64(int32(binary.LittleEndian.Uint32(code[i+2:]))), true
+		return int64(int32(binary.LittleEndian.Uint32(code[i+2:]))), false, true
 	}
-	return 0, false
+	return 0, false, false
 }

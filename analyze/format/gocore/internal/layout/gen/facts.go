@@ -31,15 +31,27 @@ func (b *builder) facts(s *layout.Source) error {
 	if s.Statuses, err = statuses(filepath.Join(runtime, "traceback.go"), constants); err != nil {
 		return err
 	}
-	s.Constants = map[string]int64{}
+	s.Constants = kept(constants)
+	return nil
+}
+
+// kept gives the constants that tables hold.
+func kept(constants map[string]int64) map[string]int64 {
+	chosen := map[string]int64{}
 	for name, value := range constants {
 		for _, prefix := range keptConstants {
 			if strings.HasPrefix(name, prefix) {
-				s.Constants[name] = value
+				chosen[name] = value
 			}
 		}
 	}
-	return nil
+	return chosen
+}
+
+// keptOf gives the constants of programs for a table.
+func keptOf(programs []layout.TypeSource) (map[string]int64, error) {
+	constants, err := constantsOf(programs[0].Program)
+	return kept(constants), err
 }
 
 // constantsOf reads every constant of a program from its DWARF.

@@ -10,6 +10,7 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,14 +18,36 @@ import (
 	"github.com/gopostmortem/postmortem/analyze/format/gocore/internal/layout"
 )
 
-// toolchains are the releases from which tables are made: the last patch of each, or the newest that was at hand.
+// toolchains are the releases from which tables are made: of each the last patch release that changed a layout, or a later.
 var toolchains = map[string]string{
 	"1.21": "go1.21.13",
 	"1.22": "go1.22.12",
 	"1.23": "go1.23.12",
 	"1.24": "go1.24.13",
-	"1.25": "go1.25.7",
+	"1.25": "go1.25.14",
 	"1.26": "go1.26.8",
+}
+
+// newest are the newest patch releases, whose types are compared with those of the table. To bring the tables up to date,
+// write the newest here; when the command then says that a type is another, make the table from it, and find by
+// bisection the first patch release that has it, for earlierPatches.
+var newest = map[string]string{
+	"1.21": "go1.21.13",
+	"1.22": "go1.22.12",
+	"1.23": "go1.23.12",
+	"1.24": "go1.24.13",
+	"1.25": "go1.25.14",
+	"1.26": "go1.26.11",
+}
+
+// earlierPatches are the patch releases that changed layouts: each stands for those from the one before it in the list on.
+// They were found by comparing the DWARF of the first and last patch release, and of those between them by bisection.
+var earlierPatches = map[string][]int{
+	"1.21": {7},        // runtime.rwmutex
+	"1.23": {3, 4, 12}, // runtime.timer; workType and a wait reason; runtime.m
+	"1.24": {6},        // runtime.m
+	"1.25": {8},        // os.file
+	"1.26": {1},        // os.file
 }
 
 // experiments are the GOEXPERIMENT settings under which types are compared with the default: those that change the
@@ -59,7 +82,7 @@ func main() {
 
 // writeFile makes the table of one release and architecture.
 func writeFile(folder, release, arch string) error {
-	text, err := generate(release, arch, strings.Fields(experiments[release]))
+	text, err := generate(release, arch, true)
 	if err != nil {
 		return fmt.Errorf("table of Go %s for %s: %w", release, arch, err)
 	}
@@ -68,8 +91,9 @@ func writeFile(folder, release, arch string) error {
 
 func tableName(release, arch string) string { return "go" + release + "_" + arch }
 
-// generate gives the text of a table. Experiments come last in it, so that a table without them is the start of one with.
-func generate(release, arch string, experiments []string) ([]byte, error) {
+// generate gives the text of a table. What it says of other patch releases and of experiments comes last in it, so that a
+// table without is the start of one with.
+func generate(release, arch string, others bool) ([]byte, error) {
 	dir, err := os.MkdirTemp("", "layout-gen-")
 	if err != nil {
 		return nil, err
@@ -80,15 +104,10 @@ func generate(release, arch string, experiments []string) ([]byte, error) {
 	if err := b.fill(&source, release); err != nil {
 		return nil, err
 	}
-	for _, x := range experiments {
-		f, err := b.build(variant{arch: arch, program: "medium", env: []string{"GOEXPERIMENT=" + x}})
-		if err != nil {
+	if others {
+		if err := b.fillOthers(&source, release); err != nil {
 			return nil, err
 		}
-		if source.Experiments == nil {
-			source.Experiments = map[string][]layout.TypeSource{}
-		}
-		source.Experiments[x] = []layout.TypeSource{{Program: f}}
 	}
 	var text bytes.Buffer
 	if err := layout.WriteTable(&text, source); err != nil {
@@ -97,7 +116,7 @@ func generate(release, arch string, experiments []string) ([]byte, error) {
 	return text.Bytes(), nil
 }
 
-// fill builds what a table needs. The types of arm64 are written as differences from amd64.
+// fill builds what a table needs. The types and constants of arm64 are written as differences from amd64.
 func (b *builder) fill(s *layout.Source, release string) error {
 	var err error
 	if s.Programs, err = b.typePrograms(s.Arch); err != nil {
@@ -108,11 +127,65 @@ func (b *builder) fill(s *layout.Source, release string) error {
 		if s.Base, err = b.typePrograms("amd64"); err != nil {
 			return err
 		}
+		if s.BaseOf, err = keptOf(s.Base); err != nil {
+			return err
+		}
 	}
 	if err := b.facts(s); err != nil {
 		return err
 	}
 	return b.references(s)
+}
+
+// fillOthers builds programs with other patch releases and under experiments.
+func (b *builder) fillOthers(s *layout.Source, release string) error {
+	other := &builder{dir: filepath.Join(b.dir, "newest"), toolchain: newest[release]}
+	last, err := other.compare(s)
+	if err != nil {
+		return err
+	}
+	s.Compared, s.Newest = other.toolchain, last.Programs
+	for _, patch := range earlierPatches[release] {
+		old := &builder{dir: filepath.Join(b.dir, fmt.Sprint("before", patch)), toolchain: fmt.Sprintf("go%s.%d", release, patch-1)}
+		e, err := old.compare(s)
+		if err != nil {
+			return err
+		}
+		s.Earlier = append(s.Earlier, layout.EarlierPatch{Before: patch, Toolchain: old.toolchain, Programs: e.Programs, WaitReasons: e.WaitReasons})
+	}
+	s.Experiments = map[string][]layout.TypeSource{}
+	for _, x := range strings.Fields(experiments[release]) {
+		f, err := b.build(variant{arch: s.Arch, program: "medium", env: []string{"GOEXPERIMENT=" + x}})
+		if err != nil {
+			return err
+		}
+		s.Experiments[x] = []layout.TypeSource{{Program: f}}
+	}
+	return nil
+}
+
+// compare builds the programs of another patch release, and requires that its constants and statuses are the same.
+func (b *builder) compare(s *layout.Source) (*layout.Source, error) {
+	if err := os.Mkdir(b.dir, 0o755); err != nil {
+		return nil, err
+	}
+	other := &layout.Source{Toolchain: b.toolchain, Arch: s.Arch}
+	var err error
+	if other.Programs, err = b.typePrograms(s.Arch); err != nil {
+		return nil, err
+	}
+	if err := b.facts(other); err != nil {
+		return nil, err
+	}
+	for name, value := range s.Constants {
+		if was, ok := other.Constants[name]; !ok || was != value {
+			return nil, fmt.Errorf("constant %s is %d in %s, and %d (%v) in %s: tables cannot say that", name, value, s.Toolchain, was, ok, b.toolchain)
+		}
+	}
+	if !maps.Equal(s.Statuses, other.Statuses) {
+		return nil, fmt.Errorf("statuses differ between %s and %s: tables cannot say that", s.Toolchain, b.toolchain)
+	}
+	return other, nil
 }
 
 // typePrograms builds the programs whose DWARF has the types of an architecture. The first is ordinary; in the second the

@@ -500,7 +500,7 @@ func mutexes() {
 
 	elements := make([]vault, 5)
 	begin(func() { sliceHolder(elements, 3) })
-	held("sliceHolder", unsafe.Pointer(&elements[3].mu), "unique-candidate", "sliceHolder")
+	held("sliceHolder", unsafe.Pointer(&elements[3].mu), "ambiguous", "sliceHolder") // it could be the first element's
 	waiters(&elements[3].mu)
 
 	a, b := &vault{}, &vault{}
