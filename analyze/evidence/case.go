@@ -230,6 +230,13 @@ func (c *Case) Waiters(addr uint64) []uint32 {
 func (c *Case) makeObjectIndex() objectIndex {
 	var ix objectIndex
 	waitsOn := c.goroutines.waitsOn
+	n := 0
+	for _, addr := range waitsOn {
+		if addr != 0 {
+			n++
+		}
+	}
+	ix.rows = make([]uint32, 0, n) // exactly: there may be a million
 	for i, addr := range waitsOn {
 		if addr != 0 {
 			ix.rows = append(ix.rows, uint32(i))

@@ -16,7 +16,7 @@ func Show(c *evidence.Case, refs ...evidence.Ref) (*Document, error) {
 		resolved: map[evidence.Ref]bool{}}
 	for _, r := range refs {
 		if m.cite(r) == "" {
-			return nil, fmt.Errorf("%q is not in the evidence: the references of a report are those of its own inputs", r.String())
+			return nil, fmt.Errorf("%s is not in the evidence", r)
 		}
 	}
 	m.inputs()

@@ -105,6 +105,9 @@ func (w *worker) addAlarm(row *gRow, source evidence.AlarmSource, when, due, ask
 // maxTimers bounds the timers that are read of one P.
 const maxTimers = 1 << 20
 
+// timerBytes is less than a timer takes (runtime/time.go, Go 1.21 and 1.22): the core bounds how many there are.
+const timerBytes = 64
+
 // readTimers finds the channels of timers up to Go 1.22: each P keeps a list of its timers, and the argument of one that feeds a
 // channel is that channel (time/sleep.go, sendTime).
 func (t *target) readTimers() {
@@ -118,6 +121,7 @@ func (t *target) readTimers() {
 	mem := t.core.Mem
 	ps, _ := mem.Uint64(allp)
 	n, _ := mem.Uint64(allp + 8)
+	left := uint64(t.core.Size / timerBytes)
 	for i := range min(n, maxProcessors) {
 		p, ok := mem.Uint64(ps + 8*i)
 		if !ok || p == 0 {
@@ -125,7 +129,9 @@ func (t *target) readTimers() {
 		}
 		list, _ := mem.Uint64(p + listAt)
 		count, _ := mem.Uint64(p + listAt + 8)
-		for k := range min(count, maxTimers) {
+		count = min(count, maxTimers, left)
+		left -= count
+		for k := range count {
 			timer, ok := mem.Uint64(list + 8*k)
 			if !ok {
 				break

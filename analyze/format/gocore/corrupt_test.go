@@ -1,6 +1,9 @@
 package gocore
 
 import (
+	"bytes"
+	"debug/elf"
+	"encoding/binary"
 	"strings"
 	"testing"
 
@@ -84,6 +87,19 @@ var corruptions = []struct {
 		g := s.waiting(t, "sync.Mutex.Lock")[0]
 		return []edit{s.word(t, g+s.t.off.G.Status, 0xee)}
 	}, "", 90},
+	{"every goroutine on one stack of four million frames", ledger, func(t *testing.T, s *specimen) []edit {
+		const addr, words = 0x100_0000_0000, 4 << 20
+		pc := s.t.tab.Lookup("runtime.gopark")["runtime.gopark"].Entry // where a frame is one word
+		stack := bytes.Repeat(binary.LittleEndian.AppendUint64(nil, pc), words)
+		edits := append(s.segments(t, s.t.core.Size+int64(len(stack)), elf.ProgHeader{Off: uint64(s.t.core.Size), Vaddr: addr,
+			Filesz: uint64(len(stack))}), edit{s.t.core.Size, stack})
+		for i, g := range s.waiting(t, "sync.Mutex.Lock") {
+			sp := addr + 8*uint64(i)
+			edits = append(edits, s.word(t, g+s.t.off.G.StackLo, addr), s.word(t, g+s.t.off.G.StackHi, addr+uint64(len(stack))),
+				s.word(t, g+s.t.off.G.SP, sp), s.word(t, g+s.t.off.G.PC, pc))
+		}
+		return edits
+	}, "all stacks of the core together", 0},
 	{"a wait reason that does not exist", ledger, func(t *testing.T, s *specimen) []edit {
 		g := s.waiting(t, "sync.Mutex.Lock")[0]
 		return []edit{s.word(t, g+s.t.off.G.WaitReason, 0xff)}
@@ -134,6 +150,19 @@ var corruptions = []struct {
 	}, "", 100},
 	{"allp points nowhere", ledger, func(t *testing.T, s *specimen) []edit {
 		return []edit{s.word(t, s.global(t, "runtime.allp"), 0x1230)}
+	}, "", 100},
+	{"65536 processors with a million timers each", ledger22, func(t *testing.T, s *specimen) []edit {
+		const addr, ps, timers = 0x100_0000_0000, 1 << 16, 1 << 20
+		p := s.read(t, s.read(t, s.global(t, "runtime.allp")))
+		data := bytes.Repeat(binary.LittleEndian.AppendUint64(nil, p), ps)
+		data = append(data, bytes.Repeat(binary.LittleEndian.AppendUint64(nil, p), timers)...)
+		list, ok := s.t.layout.Offset("runtime.p.timers")
+		if !ok {
+			t.Fatal("the layout has no runtime.p.timers")
+		}
+		return append(s.segments(t, s.t.core.Size+int64(len(data)), elf.ProgHeader{Off: uint64(s.t.core.Size), Vaddr: addr, Filesz: uint64(len(data))}),
+			edit{s.t.core.Size, data}, s.word(t, s.global(t, "runtime.allp"), addr), s.word(t, s.global(t, "runtime.allp")+8, ps),
+			s.word(t, p+list, addr+8*ps), s.word(t, p+list+8, timers))
 	}, "", 100},
 	{"argv points into itself", ledger, func(t *testing.T, s *specimen) []edit {
 		at := s.global(t, "runtime.argv")

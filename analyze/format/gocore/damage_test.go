@@ -46,7 +46,7 @@ func TestCutCoreInStructures(t *testing.T) {
 			t.Fatal(err)
 		}
 		var places []uint64
-		for i := 0; i+8 <= len(list); i += 24 {
+		for i := 0; i+8 <= len(list); i += 40 {
 			g := le.Uint64(list[i:])
 			sp, hi := s.read(t, g+s.t.off.G.SP), s.read(t, g+s.t.off.G.StackHi)
 			places = append(places, g+16, sp, (sp+hi)/2, hi-8)
@@ -160,6 +160,13 @@ var headerDamage = []struct {
 	{"program headers beyond the end", func(t *testing.T, s *specimen) []edit { return []edit{put64(32, 1<<50)} }, "program headers", false},
 	{"no program headers", func(t *testing.T, s *specimen) []edit { return []edit{{56, []byte{0, 0}}} }, "no PT_LOAD|no Go build information", false},
 	{"65535 program headers", func(t *testing.T, s *specimen) []edit { return []edit{{56, []byte{0xfe, 0xff}}} }, "", false},
+	{"60000 segments of the same bytes", func(t *testing.T, s *specimen) []edit {
+		more := make([]elf.ProgHeader, 60000)
+		for i := range more {
+			more[i] = elf.ProgHeader{Vaddr: 0x100_0000_0000 + uint64(i)<<26, Filesz: 60 << 20}
+		}
+		return s.segments(t, s.t.core.Size, more...)
+	}, "cut off", false},
 	{"a page size of 3", func(t *testing.T, s *specimen) []edit { return s.auxv(t, 6, 3) }, "", true},
 	{"a page size of 1 GB", func(t *testing.T, s *specimen) []edit { return s.auxv(t, 6, 1<<30) }, "", true},
 	{"an entry point elsewhere", func(t *testing.T, s *specimen) []edit { return s.auxv(t, 9, 0x1234) }, "", true},
@@ -224,6 +231,30 @@ func eachLoad(t testing.TB, s *specimen, damage func(phdr) edit) []edit {
 		edits = append(edits, damage(p))
 	}
 	return edits
+}
+
+// segments writes the table of program headers anew, at an offset of the file, with some more writable segments in it.
+func (s *specimen) segments(t testing.TB, at int64, more ...elf.ProgHeader) []edit {
+	t.Helper()
+	old := s.phdrs(t)
+	table := make([]byte, 56*len(old))
+	f, err := os.Open(s.Core)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.ReadAt(table, 64); err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range more {
+		table = binary.LittleEndian.AppendUint32(table, uint32(elf.PT_LOAD))
+		table = binary.LittleEndian.AppendUint32(table, uint32(elf.PF_R|elf.PF_W))
+		for _, v := range []uint64{p.Off, p.Vaddr, 0, p.Filesz, p.Filesz, 4096} {
+			table = binary.LittleEndian.AppendUint64(table, v)
+		}
+	}
+	count := binary.LittleEndian.AppendUint16(nil, uint16(len(old)+len(more)))
+	return []edit{put64(32, uint64(at)), {56, count}, {at, table}}
 }
 
 // auxv changes an entry of the auxiliary vector.

@@ -3,6 +3,8 @@ package gocore
 import (
 	"fmt"
 	"math"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -95,7 +97,7 @@ func checkQuiet(t *testing.T, i *incident) {
 		t.Errorf("global queue %d, collector waiting %t, phase %s", s.GlobalQueue, s.GCWaiting, s.GCPhase)
 	}
 	for _, p := range s.Processors {
-		if p.Queue != 0 || p.SchedTick > 100_000 || p.Status != "idle" && p.Status != "running" {
+		if p.Queue != 0 || p.SchedTick > 1_000_000 || p.Status != "idle" && p.Status != "running" {
 			t.Errorf("processor %d: %d in its queue, %d ticks, %s", p.ID, p.Queue, p.SchedTick, p.Status)
 		}
 	}
@@ -148,10 +150,12 @@ func TestLabelsAndThreadLock(t *testing.T) {
 					locked++
 				}
 			}
-			want := `"job": "index", "tenant": "blue \"7\""` + "\n" + `"only": ""` + "\n" + `"k00": "v"`
+			slices.Sort(labels)
+			want := `"job": "index", "tenant": "blue \"7\""` + "\n" + `"k00": "v"`
 			for n := 1; n < 20; n++ {
 				want += fmt.Sprintf(`, "k%02d": "%d"`, n, 2*n)
 			}
+			want += "\n" + `"only": ""`
 			if got := strings.Join(labels, "\n"); got != want {
 				t.Errorf("labels\n%s\nwant\n%s", got, want)
 			}
@@ -159,5 +163,39 @@ func TestLabelsAndThreadLock(t *testing.T) {
 				t.Errorf("%d goroutines are locked to their threads, want 1", locked)
 			}
 		})
+	}
+}
+
+// The process of the program figures, as it was started.
+func TestProcessFacts(t *testing.T) {
+	i := die(t, "figures", fixtures.Program{Args: []string{"plain", "with blanks"}, RunEnv: []string{"TOKEN=very-secret", "EMPTY="},
+		Flags: []string{"-trimpath"}})
+	p := i.Process
+	if p.PID != i.capture.PID || p.Language != "go" || p.Version != i.capture.Go || p.GOOS != "linux" || p.GOARCH == "" || p.Stripped {
+		t.Errorf("process %+v", p)
+	}
+	if len(p.Args) != 3 || filepath.Base(p.Args[0]) != "figures" || p.Args[1] != "plain" || p.Args[2] != "with blanks" {
+		t.Errorf("arguments %q", p.Args)
+	}
+	if got := strings.Join(p.Environ, " "); got != "EMPTY GOTRACEBACK TOKEN" {
+		t.Errorf("environment %q, want the names only", got)
+	}
+	if p.MainPath != "example.com/services/figures" || p.MainModule != "example.com/services" {
+		t.Errorf("main package %q of module %q", p.MainPath, p.MainModule)
+	}
+	for _, want := range []evidence.Setting{{Key: "-trimpath", Value: "true"}, {Key: "CGO_ENABLED", Value: "0"}, {Key: "GOOS", Value: "linux"}} {
+		if !slices.Contains(p.Settings, want) {
+			t.Errorf("settings %v have no %v", p.Settings, want)
+		}
+	}
+	if p.Threads != len(i.Threads) || p.Threads < 3 {
+		t.Errorf("%d threads, %d were read", p.Threads, len(i.Threads))
+	}
+	var text strings.Builder
+	if err := i.WriteText(&text); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(text.String(), "very-secret") {
+		t.Error("the value of an environment variable is in the case")
 	}
 }

@@ -167,6 +167,7 @@ func FuzzRead(f *testing.F) {
 		newPatient(f, fixtures.Program{Scenario: "lockhog-ledger", Flags: []string{"-ldflags=-w"}}),
 		newPatient(f, fixtures.Program{Scenario: "lockhog-ledger", Toolchain: "go1.22.12", Flags: []string{"-ldflags=-w"}}),
 		newPatient(f, fixtures.Program{Scenario: "crash-nil-router", Flags: []string{"-ldflags=-w"}}),
+		newPatient(f, fixtures.Program{Scenario: "lockhog-ledger", Env: []string{"GOARCH=arm64"}, Flags: []string{"-ldflags=-w"}}),
 	}
 	for which := range patients {
 		f.Add(byte(which), []byte{})

@@ -57,8 +57,9 @@ type stackRow struct {
 	firstTrap  bool // the innermost pc is exact
 	id         evidence.StackID
 	done       bool
-	shown      bool // it has its representative
-	looked     bool // transfers is filled in
+	flags      evidence.Flags // that the stack gives to its goroutines; filled in with id
+	shown      bool           // it has its representative
+	looked     bool           // transfers is filled in
 	transfers  []transferAt
 	searched   bool // holds is filled in
 	holds      []holdFrame
@@ -82,6 +83,7 @@ type worker struct {
 	loops     []loopRow
 	conds     map[uint64]bool        // lists of conditions, and what was taken for one and is none
 	lockCodes map[uint64]*lockCode   // by entry of function
+	waiting   map[waitKey]int        // goroutines by what they wait for
 	helpers   map[uint64]*lockHelper // by entry of function; nil for a function that is none
 	suspects  []suspect
 	closures  []uint64 // see pendingDefers
@@ -108,7 +110,7 @@ func (t *target) readGoroutines(ctx context.Context) error {
 	workers := make([]*worker, jobs)
 	for i := range workers {
 		workers[i] = &worker{t: t, u: newUnwinder(t), index: map[uint64][]uint32{}, locks: map[uint64]evidence.SyncKind{},
-			lockCodes: map[uint64]*lockCode{}, conds: map[uint64]bool{}}
+			lockCodes: map[uint64]*lockCode{}, waiting: map[waitKey]int{}, conds: map[uint64]bool{}}
 	}
 	for at := 0; at < len(list)/8; {
 		if err := ctx.Err(); err != nil {

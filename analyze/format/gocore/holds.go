@@ -35,6 +35,7 @@ type holdFrame struct {
 	code     *lockCode
 	released []lockSite // locks that it has released, and not taken again
 	first    bool       // it releases a lock that it has not taken
+	maybe    bool       // it can have come to its pc without passing one of the sites
 }
 
 // holdFramesOf finds the frames of the last walk that may hold a lock.
@@ -54,6 +55,7 @@ func (w *worker) holdFramesOf() []holdFrame {
 		if c := w.lockCodeOf(e.fn); c != nil {
 			f.code, f.sites, f.released = c, c.heldAt(pc, w.t.arm64), c.releasedAt(pc, w.t.arm64)
 			f.first = len(f.released) > 0 && c.unlocksFirst(w.t.arm64) != nil
+			f.maybe = len(f.sites) > 0 && c.avoids(f.sites, pc, w.t.arm64)
 		}
 		if len(f.sites)+len(f.released) > 0 || f.defers {
 			found = append(found, f)
@@ -168,6 +170,7 @@ type candidate struct {
 	hold     evidence.Hold
 	deferred bool // its Unlock is pending
 	aim      aim  // how its frame and its code lead to the lock
+	maybe    bool // the Lock may not have been passed
 	op       lockOp
 	fn       pcln.Func
 	sites    []lockSite
@@ -299,7 +302,7 @@ func (t *target) holdsIn(s suspect, v *frameView, inner []*frameView, l *contend
 		if op, ok := t.pendingUnlock(s, v, l); ok {
 			c := candidate{deferred: true, op: op, fn: v.fn, sites: sites}
 			c.hold.Reader = op == opRUnlock
-			return c, !t.undone(s.w, v, l)
+			return c, !t.undone(s.w, v, l) && (s.awaits != l.addr || len(sites) > 0 || v.code == nil)
 		}
 	}
 	if len(sites) == 0 || s.w.unwinding(v) {
@@ -309,7 +312,10 @@ func (t *target) holdsIn(s suspect, v *frameView, inner []*frameView, l *contend
 	if best == aimNowhere || t.ranUnlock(s.w, v, l) {
 		return candidate{}, false
 	}
-	c := candidate{aim: best, op: sites[0].op, fn: v.fn, sites: sites}
+	c := candidate{aim: best, op: sites[0].op, fn: v.fn, sites: sites, maybe: v.maybe}
+	if v.maybe {
+		c.aim = aimObject
+	}
 	c.hold.Reader = c.op == opRLock
 	return c, true
 }
@@ -320,7 +326,10 @@ func (c *candidate) why() string {
 		return fmt.Sprintf("a deferred %s of this lock is pending in %s", nameOfOp(c.op), c.fn.Name())
 	}
 	passed := fmt.Sprintf("%s has passed a %s and no %s", c.fn.Name(), nameOfOp(c.op), nameOfOp(c.op+2))
-	if c.aim == aimLock {
+	switch {
+	case c.maybe:
+		return fmt.Sprintf("%s has perhaps passed a %s and no %s, and its frame refers to this lock", c.fn.Name(), nameOfOp(c.op), nameOfOp(c.op+2))
+	case c.aim == aimLock:
 		return passed + ", and its frame refers to this lock"
 	}
 	return passed + ", and its frame refers to this lock among others"

@@ -176,6 +176,22 @@ func (c *lockCode) releasedAt(pc uint64, arm64 bool) []lockSite {
 	return released
 }
 
+// avoids reports whether the function can come to pc without any of some sites. Of an inlined call the instruction that marks
+// its place counts as well: until Go 1.23 the atomic operation belongs to the caller by its line.
+func (c *lockCode) avoids(sites []lockSite, pc uint64, arm64 bool) bool {
+	avoided := false
+	c.follow(c.fn.Entry, arm64, func(at uint64, step flow) bool {
+		for _, s := range sites {
+			if at == s.call || c.within(s, at) {
+				return false
+			}
+		}
+		avoided = avoided || at == pc || at+step.size == pc && step.call
+		return !avoided
+	})
+	return avoided
+}
+
 // unlocks reports whether a method releases a lock.
 func (f lockFunc) unlocks() bool { return f.op == opUnlock || f.op == opRUnlock }
 

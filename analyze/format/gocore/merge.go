@@ -27,6 +27,7 @@ func (t *target) merge(w *worker) {
 		s := &w.stacks[r.stack]
 		if !s.done {
 			s.done = true
+			s.flags = stackFlags(w.arena[s.start:s.end], roleOf)
 			s.id = t.symbols.stack(w.arena[s.start:s.end], s.firstTrap, roleOf, evidence.StackNote{Broken: s.broken})
 		}
 		if s.broken == "" {
@@ -39,10 +40,21 @@ func (t *target) merge(w *worker) {
 			s.shown = true
 			t.represent(w, s, r.id, roleOf)
 		}
+		r.flags |= s.flags
 		t.addRow(r, state, s.id)
 	}
 	t.b.Coverage(c)
 	t.addObjects(w)
+}
+
+// stackFlags are the flags that a stack gives to its goroutines.
+func stackFlags(pcs []uint64, roleOf func(uint64) role) evidence.Flags {
+	for _, pc := range pcs {
+		if roleOf(pc) == roleCgoCallback {
+			return evidence.FlagCallback
+		}
+	}
+	return 0
 }
 
 // represent notes the first goroutine of a stack as the one whose variables stand for all.
@@ -61,6 +73,8 @@ func (t *target) addRow(r *gRow, state evidence.State, stack evidence.StackID) {
 	}
 	if int(r.reason) < len(t.reasons) && (state == evidence.StateWaiting || state == evidence.StateLeaked) {
 		g.Reason = t.reasons[r.reason]
+	} else {
+		t.moving++
 	}
 	if m := t.gOwner[r.g]; m != nil {
 		g.Thread = m.tid

@@ -49,6 +49,7 @@ func (t *target) understand() error {
 	t.sites = map[uint64]evidence.FrameID{}
 	t.system = map[uint64]bool{}
 	t.locks = map[uint64]evidence.SyncKind{}
+	t.waiting = map[waitKey]int{}
 	return t.selfCheck()
 }
 

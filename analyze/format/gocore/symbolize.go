@@ -7,27 +7,24 @@ import (
 
 // symbolizer turns pcs into frames, each distinct pc once.
 type symbolizer struct {
-	tab    *pcln.Table
-	b      *evidence.Builder
-	frames map[pcKey][]evidence.FrameID
-	buf    []evidence.FrameID
-}
-
-// pcKey is a pc and whether it is exact. A return address stands for the call before it, so one is taken off
-// (runtime/traceback.go, symPC).
-type pcKey struct {
-	pc   uint64
-	trap bool
+	tab   *pcln.Table
+	b     *evidence.Builder
+	calls map[uint64][]evidence.FrameID // by return address: it stands for the call before it (runtime/traceback.go, symPC)
+	exact map[uint64][]evidence.FrameID // by the pc of an interrupted frame
+	buf   []evidence.FrameID
 }
 
 // at returns the frames of a pc, inlined calls expanded, innermost first.
 func (s *symbolizer) at(pc uint64, trap bool, trust evidence.Trust) []evidence.FrameID {
-	key := pcKey{pc, trap}
-	if ids, ok := s.frames[key]; ok {
-		return ids
+	if s.calls == nil {
+		s.calls, s.exact = map[uint64][]evidence.FrameID{}, map[uint64][]evidence.FrameID{}
 	}
-	if s.frames == nil {
-		s.frames = map[pcKey][]evidence.FrameID{}
+	known := s.calls
+	if trap {
+		known = s.exact
+	}
+	if ids, ok := known[pc]; ok {
+		return ids
 	}
 	var ids []evidence.FrameID
 	fn, ok := s.tab.Find(pc)
@@ -43,7 +40,7 @@ func (s *symbolizer) at(pc uint64, trap bool, trust evidence.Trust) []evidence.F
 				Inlined: c.Inlined, Trust: trust}))
 		}
 	}
-	s.frames[key] = ids
+	known[pc] = ids
 	return ids
 }
 

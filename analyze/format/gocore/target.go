@@ -61,6 +61,9 @@ type target struct {
 	goroutines              int                          // live ones
 	broken                  broken                       // stacks of goroutines
 	brokenThreads           broken                       // stacks of threads
+	waiting                 map[waitKey]int              // goroutines by the lock they wait for
+	moving                  int                          // goroutines that are not parked
+	miscounts               []miscount                   // locks that count other numbers of waiters
 	unreadable              []uint64                     // locks that are not in the core
 	lost                    int                          // goroutines for whose wait the core has no memory
 	labelTexts              map[uint64]string            // by address of the label set

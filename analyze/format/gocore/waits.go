@@ -139,6 +139,7 @@ func (w *worker) isCondition(list uint64) bool {
 func (w *worker) lock(elem uint64, k waitKind) uint64 {
 	addr := elem - k.back
 	w.locks[addr] = max(w.locks[addr], k.kind) // a mutex at the address of an RWMutex is its field w
+	w.waiting[waitKey{addr, k.kind, k.mode}]++
 	return addr
 }
 
@@ -243,7 +244,11 @@ func (t *target) addObjects(w *worker) {
 		t.b.Transfer(x.Transfer)
 	}
 	w.chans, w.waits, w.transfers = w.chans[:0], w.waits[:0], w.transfers[:0]
+	for key, n := range w.waiting {
+		t.waiting[key] += n
+	}
 	clear(w.locks)
+	clear(w.waiting)
 	t.lost += w.lost
 	w.lost = 0
 	for _, a := range w.alarms {
@@ -288,7 +293,9 @@ func (t *target) readLocks() {
 		}
 		s.Where = t.whereIs(addr)
 		t.b.Sync(s)
+		t.checkCounts(s)
 	}
+	t.reportCounts()
 }
 
 // reportWaits files the Gaps of waits and of what is waited for.

@@ -447,6 +447,38 @@ func panickingHolder(v *vault) {
 	panic("in the middle")
 }
 
+// reversed defers the Unlock before it locks, so that an Unlock is pending while it waits.
+//
+//go:noinline
+func reversed(v *vault) {
+	defer v.mu.Unlock()
+	v.mu.Lock()
+	use(v)
+}
+
+//go:noinline
+func conditional(v *vault, locks bool) {
+	if locks {
+		v.mu.Lock()
+	}
+	slow()
+	if locks {
+		v.mu.Unlock()
+	}
+	use(v)
+}
+
+// bothLocked holds two locks of one object and deferred its Unlocks.
+//
+//go:noinline
+func bothLocked(v *vault) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.other.Lock()
+	defer v.other.Unlock()
+	slow()
+}
+
 func main() {
 	if err := syscall.Pipe(blocking[:]); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -486,6 +518,23 @@ func mutexes() {
 		held(c.name, unsafe.Pointer(&v.mu), c.grade, c.name)
 		waiters(&v.mu)
 	}
+	r := &vault{}
+	begin(func() { plainHolder(r) })
+	begin(func() { reversed(r) })
+	held("reversed", unsafe.Pointer(&r.mu), "unique-candidate", "plainHolder")
+
+	p := &vault{}
+	begin(func() { conditional(p, true) })
+	held("conditional", unsafe.Pointer(&p.mu), "ambiguous", "conditional")
+	waiters(&p.mu)
+
+	two := &vault{}
+	begin(func() { bothLocked(two) })
+	held("bothLocked/mu", unsafe.Pointer(&two.mu), "pending-unlock", "bothLocked")
+	held("bothLocked/other", unsafe.Pointer(&two.other), "pending-unlock", "bothLocked")
+	waiters(&two.mu)
+	waiters(&two.other)
+
 	list := []*vault{{}, {}, {}}
 	begin(func() { deferredInLoop(list) })
 	held("deferredInLoop", unsafe.Pointer(&list[1].mu), "pending-unlock", "deferredInLoop")

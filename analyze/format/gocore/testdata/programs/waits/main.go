@@ -147,6 +147,12 @@ func receiveTimer(c <-chan time.Time) { <-c }
 //go:noinline
 func sleepLong() { time.Sleep(time.Hour) }
 
+//go:noinline
+func writeFirst(f *os.File) { f.Write(make([]byte, 1<<20)) }
+
+//go:noinline
+func writeSecond(f *os.File) { f.Write([]byte{1}) }
+
 // start starts n goroutines.
 func start(n int, f func()) {
 	for range make([]struct{}, n) {
@@ -202,6 +208,22 @@ func readersAndWriters() {
 	truth("writeWhileWritten", 2, "rwmutex", unsafe.Pointer(&written.rw), "locked=true pending=false readers=0")
 	start(2, func() { readWhileWritten(&written.rw) })
 	start(2, func() { writeWhileWritten(&written.rw) })
+}
+
+// files has a writer that holds the lock of a descriptor and one that waits for it. The semaphore of writers lies behind a word
+// of state and the semaphore of readers, at the beginning of what an os.File points to (internal/poll/fd_mutex.go).
+func files() {
+	_, w, err := os.Pipe()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	start(1, func() { writeFirst(w) })
+	time.Sleep(50 * time.Millisecond)
+	const writers = 12
+	truth("writeSecond", 1, "semaphore", unsafe.Add(*(*unsafe.Pointer)(unsafe.Pointer(w)), writers), "")
+	none("writeFirst", 1)
+	start(1, func() { writeSecond(w) })
 }
 
 func groups() {
@@ -269,6 +291,7 @@ func main() {
 	locks()
 	readersAndWriters()
 	groups()
+	files()
 	channels()
 	time.Sleep(200 * time.Millisecond)
 	fmt.Println("READY")
