@@ -27,6 +27,7 @@ const (
 	maxDelveGs     = 20_000    // it reads the goroutines one by one until it finds the one it is asked for
 	maxDelveStacks = 64        // goroutines
 	maxDelveFrames = 24        // of each
+	maxDelveDepth  = 10_000    // frames of a goroutine: it keeps every one of them
 )
 
 // subject is a goroutine whose variables are wanted, with its frames as they stand in the Case.
@@ -78,7 +79,9 @@ func (t *target) subjects() []subject {
 				s.frames = t.symbols.appendFrames(s.frames, p.pcs, p.trap, func(pc uint64) role { return u.info(pc).role })
 			}
 		}
-		list = append(list, s)
+		if len(s.frames) <= maxDelveDepth {
+			list = append(list, s)
+		}
 	}
 	for _, r := range t.representatives {
 		if len(list) == 0 || r.goid != list[0].goid {

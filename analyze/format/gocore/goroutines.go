@@ -52,9 +52,9 @@ type gRow struct {
 
 // stackRow is one distinct stack of a worker: its pcs, and how its walk ended.
 type stackRow struct {
-	start, end uint32 // in the worker's arena
-	broken     string
-	firstTrap  bool // the innermost pc is exact
+	start, end uint32             // in the worker's arena
+	note       evidence.StackNote // ElidedAt counts frames of the machine
+	firstTrap  bool               // the innermost pc is exact
 	id         evidence.StackID
 	done       bool
 	flags      evidence.Flags // that the stack gives to its goroutines; filled in with id
@@ -247,19 +247,19 @@ func (w *worker) flags(raw []byte) evidence.Flags {
 // unwind walks a stack and interns it.
 func (w *worker) unwind(s start, lo, hi uint64) uint32 {
 	e := w.u.walk(s, lo, hi)
-	return w.intern(w.u.pcs, s.trap, e.broken)
+	return w.intern(w.u.pcs, s.trap, w.u.note(e.broken))
 }
 
 // intern stores the pcs of a stack once.
-func (w *worker) intern(pcs []uint64, trap bool, broken string) uint32 {
+func (w *worker) intern(pcs []uint64, trap bool, note evidence.StackNote) uint32 {
 	const offset, prime = 14695981039346656037, 1099511628211 // FNV-1a, 64 bits
-	h := uint64(offset)
+	h := uint64(offset) ^ uint64(note.Elided)
 	for _, pc := range pcs {
 		h = (h ^ pc) * prime
 	}
 	for _, i := range w.index[h] {
 		s := &w.stacks[i]
-		if s.firstTrap == trap && s.broken == broken && equalWords(w.arena[s.start:s.end], pcs) {
+		if s.firstTrap == trap && s.note == note && equalWords(w.arena[s.start:s.end], pcs) {
 			return i
 		}
 	}
@@ -269,7 +269,7 @@ func (w *worker) intern(pcs []uint64, trap bool, broken string) uint32 {
 		w.arena = slices.Grow(w.arena, int(need)) // twice as much: append's quarters would copy a long list five times
 	}
 	w.arena = append(w.arena, pcs...)
-	w.stacks = append(w.stacks, stackRow{start: at, end: at + uint32(len(pcs)), broken: broken, firstTrap: trap})
+	w.stacks = append(w.stacks, stackRow{start: at, end: at + uint32(len(pcs)), note: note, firstTrap: trap})
 	w.index[h] = append(w.index[h], i)
 	return i
 }

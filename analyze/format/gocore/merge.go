@@ -28,12 +28,12 @@ func (t *target) merge(w *worker) {
 		if !s.done {
 			s.done = true
 			s.flags = stackFlags(w.arena[s.start:s.end], roleOf)
-			s.id = t.symbols.stack(w.arena[s.start:s.end], s.firstTrap, roleOf, evidence.StackNote{Broken: s.broken})
+			s.id = t.symbols.stack(w.arena[s.start:s.end], s.firstTrap, roleOf, s.note)
 		}
-		if s.broken == "" {
+		if s.note.Broken == "" {
 			c.GoroutinesUnwound++
 		} else {
-			t.broken.add(s.broken, r.id)
+			t.broken.add(s.note.Broken, r.id)
 		}
 		t.goroutines++
 		if !s.shown {

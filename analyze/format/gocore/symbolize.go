@@ -46,8 +46,21 @@ func (s *symbolizer) at(pc uint64, trap bool, trust evidence.Trust) []evidence.F
 
 // stack symbolises a list of pcs. A frame above an injected call was interrupted, so its pc is exact.
 func (s *symbolizer) stack(pcs []uint64, firstTrap bool, roleOf func(pc uint64) role, note evidence.StackNote) evidence.StackID {
-	s.buf = s.appendFrames(s.buf[:0], pcs, firstTrap, roleOf)
+	s.buf, note = s.appendStack(s.buf[:0], pcs, firstTrap, roleOf, note)
 	return s.b.Stack(s.buf, note)
+}
+
+// appendStack is appendFrames for a stack that may lack frames in the middle: ElidedAt counts machine frames before and logical
+// frames after.
+func (s *symbolizer) appendStack(buf []evidence.FrameID, pcs []uint64, firstTrap bool, roleOf func(pc uint64) role, note evidence.StackNote) ([]evidence.FrameID, evidence.StackNote) {
+	if note.Elided == 0 {
+		return s.appendFrames(buf, pcs, firstTrap, roleOf), note
+	}
+	buf = s.appendFrames(buf, pcs[:note.ElidedAt], firstTrap, roleOf)
+	gap := len(buf)
+	buf = s.appendFrames(buf, pcs[note.ElidedAt:], false, roleOf)
+	note.ElidedAt = gap
+	return buf, note
 }
 
 func (s *symbolizer) appendFrames(buf []evidence.FrameID, pcs []uint64, firstTrap bool, roleOf func(pc uint64) role) []evidence.FrameID {

@@ -21,6 +21,7 @@ type part struct {
 	place  place
 	pcs    []uint64
 	sps    []uint64
+	elided int                // frames left out after the first keepEnds
 	trap   bool               // the innermost pc is exact
 	regs   *elfcore.Regs      // of the innermost frame, where something saved them all
 	native []evidence.FrameID // frames of C; then pcs is empty
@@ -115,11 +116,16 @@ func (t *target) addThread(th *elfcore.Thread, w *threadWalk) {
 	}
 	row.On = w.on()
 	var frames []evidence.FrameID
+	note := evidence.StackNote{Broken: w.broken}
 	for _, p := range w.parts {
 		frames = append(frames, p.native...)
-		frames = t.symbols.appendFrames(frames, p.pcs, p.trap, func(pc uint64) role { return w.u.info(pc).role })
+		own := evidence.StackNote{Elided: p.elided, ElidedAt: keepEnds}
+		frames, own = t.symbols.appendStack(frames, p.pcs, p.trap, func(pc uint64) role { return w.u.info(pc).role }, own)
+		if own.Elided > 0 {
+			note.Elided, note.ElidedAt = own.Elided, own.ElidedAt
+		}
 	}
-	row.Stack = t.b.Stack(frames, evidence.StackNote{Broken: w.broken})
+	row.Stack = t.b.Stack(frames, note)
 	t.b.Thread(row)
 	c := evidence.Coverage{ThreadsSeen: 1}
 	if w.broken == "" {
@@ -199,7 +205,7 @@ func (w *threadWalk) goFrames(at start) (next start, ok bool) {
 	e := w.u.walk(at, stack.lo, stack.hi)
 	if len(w.u.pcs) > 0 {
 		w.parts = append(w.parts, part{place: where, pcs: append([]uint64(nil), w.u.pcs...),
-			sps: append([]uint64(nil), w.u.sps...), trap: at.trap, regs: at.regs, signal: w.signal})
+			sps: append([]uint64(nil), w.u.sps...), elided: w.u.elided, trap: at.trap, regs: at.regs, signal: w.signal})
 		w.signal = nil
 	}
 	switch e.role {
@@ -316,13 +322,13 @@ func (w *worker) threadStack(row *gRow, raw []byte) uint32 {
 	if row.status != statusRunning {
 		why = e.broken
 	}
-	return w.intern(w.u.pcs, false, why)
+	return w.intern(w.u.pcs, false, w.u.note(why))
 }
 
 // joined interns the parts of a thread that lie on the goroutine's stack.
 func (w *worker) joined(m *machine) uint32 {
 	w.u.pcs, w.u.sps = w.u.pcs[:0], w.u.sps[:0]
-	trap, any := false, false
+	trap, any, elided, at := false, false, 0, 0
 	for _, p := range m.parts {
 		if p.place != placeGoroutine {
 			continue
@@ -330,9 +336,12 @@ func (w *worker) joined(m *machine) uint32 {
 		if !any {
 			trap, any = p.trap, true
 		}
+		if p.elided > 0 {
+			elided, at = p.elided, len(w.u.pcs)+keepEnds
+		}
 		w.u.pcs, w.u.sps = append(w.u.pcs, p.pcs...), append(w.u.sps, p.sps...)
 	}
-	return w.intern(w.u.pcs, trap, m.goroutineBroken())
+	return w.intern(w.u.pcs, trap, evidence.StackNote{Elided: elided, ElidedAt: at, Broken: m.goroutineBroken()})
 }
 
 // goroutineBroken says why the goroutine's part of a thread's stack ends early: the walk broke off, and it was there.

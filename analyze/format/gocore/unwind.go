@@ -2,7 +2,9 @@ package gocore
 
 import (
 	"encoding/binary"
+	"slices"
 
+	"github.com/gopostmortem/postmortem/analyze/evidence"
 	"github.com/gopostmortem/postmortem/analyze/format/gocore/internal/pcln"
 	"github.com/gopostmortem/postmortem/analyze/format/internal/elfcore"
 )
@@ -100,10 +102,11 @@ type unwinder struct {
 	cache  *pcCache
 	usesLR bool // arm64: the return address of the innermost frame is in a register
 
-	pcs  []uint64 // of the last walk, innermost first
-	sps  []uint64 // SP of each frame
-	trap []bool   // whether the pc is exact
-	left int      // frames that may still be walked through
+	pcs    []uint64 // of the last walk, innermost first
+	sps    []uint64 // SP of each frame
+	trap   []bool   // whether the pc is exact
+	elided int      // frames left out after the first keepEnds
+	left   int      // frames that may still be walked through
 }
 
 func newUnwinder(t *target) *unwinder {
@@ -164,9 +167,57 @@ type end struct {
 // on arm64 and 8 on amd64.
 const maxDepth = 1 << 27
 
-// walk unwinds from s while SP stays within [lo, hi). The frames are left in u.pcs, u.sps and u.trap.
+// keepEnds is how many frames are kept at either end of a stack. A runaway recursion has millions; what failed and what began it
+// stand at the ends.
+const keepEnds = 1 << 14
+
+// keep stores a frame. Beyond 2*keepEnds frames the outer end is a ring, and what falls out of it is counted.
+func (u *unwinder) keep(pc, sp uint64, trap bool) {
+	if len(u.pcs) < 2*keepEnds {
+		u.pcs, u.sps, u.trap = append(u.pcs, pc), append(u.sps, sp), append(u.trap, trap)
+		return
+	}
+	at := keepEnds + u.elided%keepEnds
+	u.pcs[at], u.sps[at], u.trap[at] = pc, sp, trap
+	u.elided++
+}
+
+// straighten puts the ring in order.
+func (u *unwinder) straighten() {
+	if turn := u.elided % keepEnds; turn != 0 {
+		rotate(u.pcs[keepEnds:], turn)
+		rotate(u.sps[keepEnds:], turn)
+		rotate(u.trap[keepEnds:], turn)
+	}
+}
+
+// note describes the last walk.
+func (u *unwinder) note(broken string) evidence.StackNote {
+	n := evidence.StackNote{Broken: broken, Elided: u.elided}
+	if u.elided > 0 {
+		n.ElidedAt = keepEnds
+	}
+	return n
+}
+
+// rotate moves the first n elements to the end.
+func rotate[T any](s []T, n int) {
+	slices.Reverse(s[:n])
+	slices.Reverse(s[n:])
+	slices.Reverse(s)
+}
+
+// walk unwinds from s while SP stays within [lo, hi). The frames are left in u.pcs, u.sps and u.trap; of a very deep stack the
+// ends, and u.elided says how many are missing after the first keepEnds.
 func (u *unwinder) walk(s start, lo, hi uint64) end {
-	u.pcs, u.sps, u.trap = u.pcs[:0], u.sps[:0], u.trap[:0]
+	u.pcs, u.sps, u.trap, u.elided = u.pcs[:0], u.sps[:0], u.trap[:0], 0
+	e := u.follow(s, lo, hi)
+	u.straighten()
+	return e
+}
+
+// follow is the loop of walk.
+func (u *unwinder) follow(s start, lo, hi uint64) end {
 	stack, base := u.window(lo, hi, s.sp)
 	pc, sp, lr, trap := s.pc, s.sp, s.lr, s.trap
 	last := roleNone
@@ -176,7 +227,7 @@ func (u *unwinder) walk(s start, lo, hi uint64) end {
 		if !e.ok {
 			return end{broken: "return address outside the program's Go code", pc: pc, sp: sp, lr: lr, role: last}
 		}
-		u.pcs, u.sps, u.trap = append(u.pcs, pc), append(u.sps, sp), append(u.trap, trap)
+		u.keep(pc, sp, trap)
 		last = e.role
 		if e.stop && !(depth == 0 && s.syscall) {
 			return end{pc: pc, sp: sp, lr: lr, role: e.role}
