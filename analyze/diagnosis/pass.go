@@ -19,6 +19,7 @@ type Pass struct {
 	uses     []Dependency
 	findings []Finding
 	silent   string
+	open     bool
 }
 
 // Limit returns the value of a threshold of the rule. Asking for one that the rule does not document is a mistake that
@@ -41,7 +42,18 @@ func (p *Pass) Report(f Finding) {
 }
 
 // Silent says why the rule reports nothing: "no lock has more than 2 waiters". The last call counts.
-func (p *Pass) Silent(format string, args ...any) { p.silent = fmt.Sprintf(format, args...) }
+func (p *Pass) Silent(format string, args ...any) {
+	if !p.open { // an open question is not covered up by a later remark
+		p.silent = fmt.Sprintf(format, args...)
+	}
+}
+
+// Open says what the rule saw and cannot explain: a queue whose holder is not known. It reports nothing either, but a case with an
+// open question is not a clean one.
+func (p *Pass) Open(format string, args ...any) {
+	p.Silent(format, args...)
+	p.open = true
+}
 
 // Dependency is a Derivation of any type.
 type Dependency interface {

@@ -6,14 +6,19 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"regexp"
 	"slices"
+	"strings"
 
 	"github.com/gopostmortem/postmortem/analyze/evidence"
 )
 
 // Silence is a rule that reported nothing, and why.
-type Silence struct{ Rule, Why string }
+type Silence struct {
+	Rule, Why string
+	Open      bool // it saw something that it cannot explain: see Pass.Open
+}
 
 // Result is what a run of rules over a Case gave.
 type Result struct {
@@ -56,19 +61,19 @@ func Run(ctx context.Context, c *evidence.Case, rules []*Rule, opt Options) (*Re
 
 func runRule(ctx context.Context, res *Result, rule *Rule, m *memo, opt Options) {
 	if opt.Disabled[rule.Name] {
-		res.NotChecked = append(res.NotChecked, Silence{rule.Name, "disabled on the command line"})
+		res.NotChecked = append(res.NotChecked, Silence{Rule: rule.Name, Why: "disabled on the command line"})
 		return
 	}
 	if !enough(rule, res.Case.Kinds()) {
 		why := fmt.Sprintf("needs %s; this case has %s", rule.Needs[0], res.Case.Kinds())
-		res.NotChecked = append(res.NotChecked, Silence{rule.Name, why})
+		res.NotChecked = append(res.NotChecked, Silence{Rule: rule.Name, Why: why})
 		return
 	}
 	m.fault = nil
 	p := &Pass{Context: ctx, Case: res.Case, rule: rule, limits: limitsOf(rule, opt.Limits), memo: m, uses: rule.Uses}
 	err := cmp.Or(guarded(rule, p), m.fault)
 	if err != nil {
-		res.NotChecked = append(res.NotChecked, Silence{rule.Name, "failed: " + err.Error()})
+		res.NotChecked = append(res.NotChecked, Silence{Rule: rule.Name, Why: "failed: " + err.Error()})
 		return
 	}
 	keep(res, p, opt.MinConfidence)
@@ -99,9 +104,9 @@ func keep(res *Result, p *Pass, least Confidence) {
 	case kept > 0:
 	case dropped > 0:
 		why := fmt.Sprintf("%d findings below confidence %s", dropped, least)
-		res.RuledOut = append(res.RuledOut, Silence{p.rule.Name, why})
+		res.RuledOut = append(res.RuledOut, Silence{Rule: p.rule.Name, Why: why})
 	default:
-		res.RuledOut = append(res.RuledOut, Silence{p.rule.Name, cmp.Or(p.silent, "nothing in the evidence matches")})
+		res.RuledOut = append(res.RuledOut, Silence{p.rule.Name, cmp.Or(p.silent, "nothing in the evidence matches"), p.open})
 	}
 }
 
@@ -121,11 +126,14 @@ func limitsOf(rule *Rule, set map[string]float64) map[string]float64 {
 }
 
 // order puts the best explanation first: worse before milder, surer before weaker, causes before symptoms (Classes), more
-// victims before fewer; then by names, so that the order never depends on chance.
+// victims before fewer; then by names, so that the order never depends on chance. Between
+// findings of equal weight and certainty, an order of magnitude more victims goes before the list of classes: forty thousand
+// goroutines in a queue are no symptom of a few that sleep.
 func order(a, b Finding) int {
 	return cmp.Or(
 		cmp.Compare(b.Severity, a.Severity),
 		cmp.Compare(b.Confidence, a.Confidence),
+		cmp.Compare(magnitude(b), magnitude(a)),
 		cmp.Compare(slices.Index(Classes, a.Class), slices.Index(Classes, b.Class)),
 		cmp.Compare(b.VictimCount(), a.VictimCount()),
 		cmp.Compare(a.Rule, b.Rule),
@@ -133,6 +141,21 @@ func order(a, b Finding) int {
 		cmp.Compare(a.Subject.ID, b.Subject.ID),
 	)
 }
+
+// magnitude is the power of ten of a finding's victims, all below a thousand alike: there the cause of a queue, one goroutine, is
+// worth more than its length. Whole powers, and not the quotient of two numbers, make it one order for any set of findings.
+func magnitude(f Finding) int {
+	if crashClass(f.Class) {
+		return math.MaxInt // what ended the process explains most, whomever it hit
+	}
+	power := 0
+	for n := f.VictimCount(); n >= 1000; n /= 10 {
+		power++
+	}
+	return power
+}
+
+func crashClass(class string) bool { return strings.HasPrefix(class, "crash-") }
 
 var nameForm = regexp.MustCompile(`^[a-z][a-z0-9]*(-[a-z0-9]+)*$`)
 

@@ -104,19 +104,19 @@ func TestSilence(t *testing.T) {
 		needs,
 	)
 	ruledOut := []Silence{
-		{"quiet", "nothing in the evidence matches"},
-		{"explains", "no lock has more than 2 waiters"},
-		{"unsure", "1 findings below confidence likely"},
+		{Rule: "quiet", Why: "nothing in the evidence matches"},
+		{Rule: "explains", Why: "no lock has more than 2 waiters"},
+		{Rule: "unsure", Why: "1 findings below confidence likely"},
 	}
 	notChecked := []Silence{
-		{"fails", "failed: no luck"},
-		{"panics", "failed: panic in rule panics: assignment to entry in nil map"},
-		{"asks", `failed: rule asks asks for limit "height", which it does not document`},
-		{"off", "disabled on the command line"},
-		{"needs", "needs syncs and holds; this case has goroutines"},
+		{Rule: "fails", Why: "failed: no luck"},
+		{Rule: "panics", Why: "failed: panic in rule panics: assignment to entry in nil map"},
+		{Rule: "asks", Why: `failed: rule asks asks for limit "height", which it does not document`},
+		{Rule: "off", Why: "disabled on the command line"},
+		{Rule: "needs", Why: "needs syncs and holds; this case has goroutines"},
 	}
 	if !reflect.DeepEqual(res.RuledOut, ruledOut) || !reflect.DeepEqual(res.NotChecked, notChecked) {
-		t.Errorf("ruled out %q\nnot checked %q", res.RuledOut, res.NotChecked)
+		t.Errorf("ruled out %+v\nnot checked %+v", res.RuledOut, res.NotChecked)
 	}
 	if len(res.Findings) != 0 {
 		t.Errorf("findings %+v", res.Findings)
@@ -222,7 +222,7 @@ func TestDerivation(t *testing.T) {
 	if computed != 1 {
 		t.Errorf("the shared value was computed %d times", computed)
 	}
-	if want := []Silence{{"one", "40"}, {"two", "40"}}; !reflect.DeepEqual(res.RuledOut, want) {
+	if want := []Silence{{Rule: "one", Why: "40"}, {Rule: "two", Why: "40"}}; !reflect.DeepEqual(res.RuledOut, want) {
 		t.Errorf("ruled out %+v, want %+v", res.RuledOut, want)
 	}
 	want := []string{"stranger asks for derivation double", "bypass asks for derivation base", "derivation broken: no data",

@@ -147,14 +147,16 @@ func (s AlarmSource) String() string { return nameOf(alarmNames, int(s)) }
 // changes nothing but atomics, and calls nothing waits for somebody else's store.
 type Loop struct {
 	Goroutine int64
-	Depth     int // index in the goroutine's stack of the frame whose code it is
-	Bytes     int // length of its code
-	Calls     int // call instructions in it, those to the runtime's stack check left out
-	Stores    int // instructions that write memory other than the frame's own stack, atomic ones left out
-	Atomics   int // instructions with a lock prefix (or exclusive loads and stores)
-	Loads     int // instructions that read memory other than the frame's own stack
-	Moving    int // of these, the ones whose address changes from turn to turn: they walk over something
-	Work      int // instructions that compute in registers; comparing, testing and moving left out
+	Depth     int      // index in the goroutine's stack of the frame whose code it is
+	Bytes     int      // length of its code
+	Calls     int      // call instructions in it, those to the runtime's stack check left out
+	Stores    int      // instructions that write memory other than the frame's own stack, atomic ones left out
+	Atomics   int      // instructions with a lock prefix (or exclusive loads and stores)
+	Loads     int      // instructions that read memory other than the frame's own stack
+	Moving    int      // of these, the ones whose address changes from turn to turn: they walk over something
+	Called    bool     // the goroutine was in a call that this loop made, not in the loop's own code
+	Callees   []string // functions that it calls, as far as the calls name them
+	Work      int      // instructions that compute in registers; comparing, testing and moving left out
 	Trust     Trust
 }
 

@@ -227,6 +227,8 @@ func (l *Loop) visit(f fields) {
 	integer(f, "loads", &l.Loads)
 	integer(f, "moving", &l.Moving)
 	integer(f, "work", &l.Work)
+	f.flag("called", &l.Called)
+	f.texts("callees", &l.Callees)
 	enumeration(f, "trust", trustNames, &l.Trust)
 }
 

@@ -35,7 +35,7 @@ func (x *explosion) judge(o derive.Origin) {
 	}
 	o.CountParents(x.c)
 	if x.batch(&o) {
-		x.p.Silent("%d goroutines of one go statement are alive, and the one that started them waits for them: a batch of known size", o.Count)
+		x.p.Silent("%d goroutines of one go statement are alive, and the one that started them waits for them or what they send: a batch of known size", o.Count)
 		return
 	}
 	w := x.crowdOf(&o)
@@ -49,10 +49,26 @@ func (x *explosion) judge(o derive.Origin) {
 	x.p.Report(x.finding(&o, w, share))
 }
 
-// batch reports whether the only parent waits in a WaitGroup: it has stopped starting more, and they are as many as it wanted.
+// batch reports whether the only parent waits in a WaitGroup, or receives from a channel in the function of the go statement, as
+// one does that collects results: it has stopped starting more, and they are as many as it wanted. A parent that takes the events
+// for which it starts goroutines from a channel stands before the go statement, one that collects stands behind it.
 func (x *explosion) batch(o *derive.Origin) bool {
 	parent, ok := x.c.Goroutines().ByID(o.Parent)
-	return ok && o.Parent != 0 && x.f.Doing(parent).Activity == derive.ActivityGroup
+	if !ok || o.Parent == 0 {
+		return false
+	}
+	switch x.f.Doing(parent).Activity {
+	case derive.ActivityGroup:
+		return true
+	case derive.ActivityReceive:
+		start := x.c.Frame(o.Created)
+		for _, frame := range x.c.Stack(parent.Stack).All() {
+			if frame.Function == start.Function {
+				return frame.Line > start.Line
+			}
+		}
+	}
+	return false
 }
 
 // crowdOf sorts the groups of an origin.
@@ -102,7 +118,7 @@ func (x *explosion) finding(o *derive.Origin, w crowd, share float64) diagnosis.
 	at := x.creator(o)
 	f := diagnosis.Finding{
 		Subject:  evidence.StackRef(w.biggest.Stack),
-		Affected: o.Count,
+		Affected: o.Count, Victims: x.sample(w.biggest),
 		Claim: fmt.Sprintf("%d goroutines, %.0f %% of the program's, were started by one go statement in %s and have not ended; %s",
 			o.Count, 100*min(share, 1), nameOf(at), crowdText(w)),
 		Because:    x.because(o, w, alive),
@@ -133,6 +149,20 @@ func (x *explosion) finding(o *derive.Origin, w crowd, share float64) diagnosis.
 			"of about %d goroutines started since the process began, most have ended: this may be a peak", x.origins.LastID)})
 	}
 	return f
+}
+
+// sampleVictims is how many goroutines a finding names; Affected says how many there are.
+const sampleVictims = 20
+
+func (x *explosion) sample(g evidence.Group) []evidence.Ref {
+	var refs []evidence.Ref
+	for row := range x.c.Members(g) {
+		if len(refs) == sampleVictims {
+			break
+		}
+		refs = append(refs, evidence.GoroutineRef(x.c.Goroutines().ID(row)))
+	}
+	return refs
 }
 
 func nameOf(f evidence.Frame) string {

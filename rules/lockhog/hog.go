@@ -44,18 +44,27 @@ func (h *hog) judge(lock *derive.Lock) {
 	q := h.locks.Judge(lock, h.rates)
 	switch q.Verdict {
 	case derive.QueueDeadlock:
-		h.p.Silent("%d goroutines wait for %s, and its holders wait for each other: that is a deadlock, not a hog", lock.Total, lock.Name)
+		h.circle(lock, q)
 	case derive.QueueShort:
 		h.p.Silent("%d goroutines wait for %s, but nobody keeps it for long", lock.Total, lock.Name)
 	case derive.QueueUnknown:
 		if !h.orphan(lock, q) {
-			h.p.Silent("%d goroutines wait for %s, whose holder is not known, while others run: see lock-hot", lock.Total, lock.Name)
+			h.unexplained(lock)
 			return
 		}
 		h.findings = append(h.findings, h.unknown(lock))
 	default:
 		h.known(lock, q)
 	}
+}
+
+// unexplained notes a queue whose holder is not known while others run: an open question when it is a long one.
+func (h *hog) unexplained(lock *derive.Lock) {
+	say := h.p.Silent
+	if float64(lock.Total) >= h.p.Limit("critical-waiters") || float64(lock.Total) >= h.p.Limit("critical-share")*float64(h.users) {
+		say = h.p.Open
+	}
+	say("%d goroutines wait for %s, whose holder is not known, while others run: see lock-hot", lock.Total, lock.Name)
 }
 
 func (h *hog) known(lock *derive.Lock, q derive.Queue) {
@@ -86,6 +95,9 @@ func (h *hog) finding(lock *derive.Lock, q derive.Queue) diagnosis.Finding {
 		Severity:   h.severity(lock, q),
 		Next:       []string{"take a second core or goroutine dump some seconds later and see whether goroutine " + fmt.Sprint(holder.G.ID) + " is still there"},
 	}
+	if lock.Once && !holder.Doing.Blocked() {
+		f.Fix = onceFix
+	}
 	f.Claim = h.claim(lock, q)
 	f.Because = append([]diagnosis.Reason{h.queued(lock), h.held(q.Root, q), h.does(q.Root)}, h.links(q)...)
 	for _, why := range q.Why {
@@ -97,6 +109,10 @@ func (h *hog) finding(lock *derive.Lock, q derive.Queue) diagnosis.Finding {
 	}
 	return f
 }
+
+// onceFix is the fix of a computing sync.Once: there is nothing wrong with it but when it runs.
+const onceFix = "This is initialisation on first use, and it ends. When the first requests must not wait for it, run it before the process " +
+	"takes traffic (at start-up, before readiness is reported), or make what it computes smaller."
 
 func (h *hog) claim(lock *derive.Lock, q derive.Queue) string {
 	holder := q.Root.Holder
@@ -159,9 +175,9 @@ func (h *hog) held(link derive.Link, q derive.Queue) diagnosis.Reason {
 func grade(holder derive.Holder, q derive.Queue) string {
 	switch {
 	case q.Guessed && q.Rivals == 0:
-		return "guessed from the stacks, it is the only goroutine where one stands with the lock taken"
+		return "guessed from the stacks, as no other goroutine stands between a Lock and its Unlock"
 	case q.Guessed:
-		return fmt.Sprintf("guessed from the stacks, one of %d goroutines that stand where one stands with the lock taken", q.Rivals+1)
+		return fmt.Sprintf("guessed from the stacks, one of %d goroutines that stand between a Lock and its Unlock", q.Rivals+1)
 	case holder.Grade == evidence.HoldPendingUnlock:
 		return "a deferred Unlock of it is pending on its stack"
 	case holder.Grade == evidence.HoldUnique:
@@ -224,6 +240,10 @@ func (h *hog) accepts(holder derive.Holder) bool {
 	return ok
 }
 
+// lostFix is the fix of a lock that is taken and that nobody alive seems to hold.
+const lostFix = "Find the Lock that is not followed by an Unlock on every way out: an early return, a continue, or a panic that is recovered " +
+	"further out. Write defer mu.Unlock() right behind each Lock; where the section must end earlier, move it into a function of its own."
+
 // unknown is the finding of a locked lock without a holder.
 func (h *hog) unknown(lock *derive.Lock) diagnosis.Finding {
 	f := diagnosis.Finding{
@@ -235,6 +255,7 @@ func (h *hog) unknown(lock *derive.Lock) diagnosis.Finding {
 		Confidence: diagnosis.Possible,
 		Severity:   diagnosis.Warning,
 		Settle:     "a mutex profile or an execution trace from before the queue formed shows who took the lock last",
+		Fix:        lostFix,
 		Next:       []string{"look for a return or panic between Lock and Unlock in the functions that take this lock"},
 	}
 	if lock.Known {

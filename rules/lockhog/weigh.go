@@ -27,8 +27,8 @@ func confidence(q derive.Queue) diagnosis.Confidence {
 // parked. A system call alone is not enough for the latter: the snapshot may have caught an ordinary short write.
 func (h *hog) severity(lock *derive.Lock, q derive.Queue) diagnosis.Severity {
 	switch {
-	case h.accepts(q.Root.Holder):
-		return diagnosis.Info
+	case h.accepts(q.Root.Holder), lock.Once && !q.Root.Holder.Doing.Blocked():
+		return diagnosis.Info // a turn that is taken, an initialisation that computes
 	case lock.Once || !q.Firm:
 		return diagnosis.Warning
 	case float64(lock.Total) >= h.p.Limit("critical-waiters"):
@@ -46,7 +46,7 @@ func (h *hog) severity(lock *derive.Lock, q derive.Queue) diagnosis.Severity {
 func (h *hog) line(holder derive.Holder) (evidence.Frame, bool) {
 	s := h.c.Stack(holder.G.Stack)
 	from := 0
-	if !holder.Doing.Blocked() && holder.Doing.Activity != derive.ActivityLock {
+	if !holder.Doing.Blocked() && holder.Doing.Activity != derive.ActivityLock && !h.inOnce(holder) {
 		from = min(holder.Depth, s.Len())
 	}
 	i, ok := h.f.UserFrameFrom(s, from)
@@ -57,6 +57,12 @@ func (h *hog) line(holder derive.Holder) (evidence.Frame, bool) {
 		return evidence.Frame{}, false
 	}
 	return s.At(i), true
+}
+
+// inOnce reports whether the frame that holds the lock is sync.Once's: then the program's code is what it calls, not its caller.
+func (h *hog) inOnce(holder derive.Holder) bool {
+	s := h.c.Stack(holder.G.Stack)
+	return holder.Depth < s.Len() && s.At(holder.Depth).Function == "sync.(*Once).doSlow"
 }
 
 // locations are the holder's line, where it took the lock, the middle of a chain, and where the waiters ask for it.

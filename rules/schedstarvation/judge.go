@@ -14,6 +14,7 @@ type starvation struct {
 	c                *evidence.Case
 	f                *derive.Frames
 	rates            derive.Rates
+	origins          derive.Origins
 	hogs             []evidence.Group // compute
 	running          bool             // some of them were found running
 	computing, ready int
@@ -52,11 +53,11 @@ func (s *starvation) split(queue []evidence.Group) {
 	}
 	own := map[string]bool{}
 	for _, g := range s.hogs {
-		own[s.entry(g.Stack)] = true
+		own[s.kind(g)] = true
 		s.computing += g.Count
 	}
 	for _, g := range queue {
-		if !own[s.entry(g.Stack)] {
+		if !own[s.kind(g)] {
 			s.victims = append(s.victims, g)
 			s.ready += g.Count
 		}
@@ -73,9 +74,14 @@ func (s *starvation) preempted(g evidence.Group) bool {
 		s.f.Doing(s.c.Goroutines().At(g.First)).Activity == derive.ActivityCompute
 }
 
-// entry is the outermost function of the program on a stack: what kind of worker it is.
-func (s *starvation) entry(id evidence.StackID) string {
-	stack := s.c.Stack(id)
+// kind is what kind of worker a goroutine is: goroutines of one go statement share the processors as equals, however far each of
+// them has come. Where the go statement is not known it is the outermost function of the program on the stack.
+func (s *starvation) kind(g evidence.Group) string {
+	if created := s.c.Goroutines().Created(g.First); created != 0 {
+		f := s.c.Frame(created)
+		return fmt.Sprintf("%s:%d", f.File, f.Line)
+	}
+	stack := s.c.Stack(g.Stack)
 	for i := stack.Len() - 1; i >= 0; i-- {
 		if o := s.f.Owner(stack.FrameID(i)); o == derive.OwnerUser || o == derive.OwnerDependency {
 			return stack.At(i).Function
@@ -92,6 +98,10 @@ func (s *starvation) judge() {
 	case len(s.hogs) == 0:
 		s.p.Silent("%d goroutines are ready to run, and none was found computing", s.ready)
 		return
+	case s.crowd() >= s.p.Limit("crowd"):
+		s.p.Silent("%d goroutines are ready to run, and what computes is one of %.0f that the same go statement started: a busy machine",
+			s.ready, s.crowd())
+		return
 	case s.spare():
 		s.p.Silent("%d goroutines are ready to run, and processors are idle: they were just woken", s.ready)
 		return
@@ -102,6 +112,24 @@ func (s *starvation) judge() {
 		return
 	}
 	s.p.Report(s.finding(confidence, severity))
+}
+
+// crowd is how many living goroutines the go statement of what computes has: where there are dozens, any of them is found on the
+// processor now and then, and the queue is that of a machine at its limit.
+func (s *starvation) crowd() float64 {
+	least := 0
+	for i, hog := range s.hogs {
+		created, siblings := s.c.Goroutines().Created(hog.First), 0
+		for _, o := range s.origins.List {
+			if o.Created == created {
+				siblings = o.Count
+			}
+		}
+		if i == 0 || siblings < least {
+			least = siblings
+		}
+	}
+	return float64(least)
 }
 
 // spare reports whether a processor is idle. In a world that is being stopped it means nothing.

@@ -28,7 +28,7 @@ var Rule = &diagnosis.Rule{
 		Fix: "Give the computation fewer processors than the machine has (a limited pool of workers), cut it into pieces, or move it to " +
 			"a process of its own. Remove GOMAXPROCS=1 and asyncpreemptoff=1 unless they are measured to be needed.",
 		Not: "Workers that all do the same computation share the processors fairly: a queue of their own kind is a busy machine, not " +
-			"starvation. A pipeline at 100 % CPU switches thousands of times a second.",
+			"starvation. So is one of dozens of handlers that is found on the only processor. A pipeline at 100 % CPU switches thousands of times a second.",
 		Before: "runtime.GOMAXPROCS(1)\ngo simulate() // computes for minutes\nhttp.ListenAndServe(addr, nil)",
 		After:  "go simulate() // on GOMAXPROCS processors, leaving the others to requests\nhttp.ListenAndServe(addr, nil)",
 		Since:  "0.1.0",
@@ -39,10 +39,12 @@ var Rule = &diagnosis.Rule{
 			Origin: "more than the burst that one event wakes in a healthy server"},
 		{Name: "max-switches", Doc: "switches per second on the busiest processor below which the processors are held", Default: 500,
 			Origin: "forced preemption alone makes 30 to 100; measured: pipeline 50,000, HTTP server 70,000 (derive.Rates)"},
+		{Name: "crowd", Doc: "living goroutines of the go statement that started what computes, from which the machine is busy and nobody a hog",
+			Default: 24, Origin: "a loop that hogs is one of a handful (a worker for each of up to 16 processors); a handler is one of dozens"},
 		{Name: "critical-runnable", Doc: "ready goroutines from which it is critical, when the processors are held", Default: 100,
 			Origin: "at 10 ms a turn the last one waits for a second"},
 	},
-	Uses: []diagnosis.Dependency{derive.OfFrames, derive.OfRates},
+	Uses: []diagnosis.Dependency{derive.OfFrames, derive.OfRates, derive.OfOrigins},
 	Run:  run,
 }
 
@@ -55,7 +57,11 @@ func run(p *diagnosis.Pass) error {
 	if err != nil {
 		return err
 	}
-	s := &starvation{p: p, c: p.Case, f: frames, rates: rates}
+	origins, err := diagnosis.Of(p, derive.OfOrigins)
+	if err != nil {
+		return err
+	}
+	s := &starvation{p: p, c: p.Case, f: frames, rates: rates, origins: origins}
 	s.survey()
 	s.judge()
 	return nil

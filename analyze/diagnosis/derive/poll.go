@@ -93,7 +93,9 @@ var OfPolls = &diagnosis.Derivation[*Polls]{
 func newPolls(f *Frames, c *evidence.Case) *Polls {
 	polls := &Polls{f: f, loops: map[int64]*evidence.Loop{}, alarms: map[int64]*evidence.Alarm{}}
 	for i := range c.Loops {
-		polls.loops[c.Loops[i].Goroutine] = &c.Loops[i]
+		if l := &c.Loops[i]; !l.Called {
+			polls.loops[l.Goroutine] = l
+		}
 	}
 	for i := range c.Alarms {
 		a := &c.Alarms[i]

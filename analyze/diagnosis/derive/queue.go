@@ -114,8 +114,12 @@ func (l *Locks) judgeTime(q *Queue, lock *Lock, r Rates) {
 		decide(QueueSlow, true, self, "the holder was taken off its processor by force, which the runtime does after %d ms", sliceTime)
 	case l.traffic(lock):
 		decide(QueueShort, false, self, "others are in the middle of taking or releasing the lock: it changes hands")
+	case lock.Once:
+		decide(QueueSlow, false, self, "the holder runs the function of a sync.Once; how long that takes is not in this evidence")
 	case l.callsOn(h):
 		decide(QueueSlow, false, self, "the holder is inside a call that it makes with the lock held; how long that takes is not in this evidence")
+	case l.c.Scheduler != nil && l.alone(h):
+		decide(QueueSlow, false, self, "nobody else runs or is about to, and no goroutine is inside an operation of the lock: the queue waits for the holder alone")
 	default:
 		decide(QueueShort, false, self, "the holder is in the function that took the lock; how long it stays there is not in this evidence")
 	}
@@ -126,15 +130,36 @@ func (l *Locks) thawed() bool {
 	return l.c.Scheduler != nil && !l.c.Scheduler.GCWaiting && (l.c.Death == nil || !l.c.Death.Throwing)
 }
 
-// callsOn reports whether the holder has called code of the program from inside the section.
+// callsOn reports whether the holder does work inside a call that it makes from the section: a function of the program or of a
+// library, inlined or not. The runtime and the lock's own functions are no work: a short section allocates, looks into a map and
+// unlocks.
 func (l *Locks) callsOn(h Holder) bool {
 	s := l.c.Stack(h.G.Stack)
 	for i := range min(h.Depth, s.Len()) {
-		if o := l.f.Owner(s.FrameID(i)); (o == OwnerUser || o == OwnerDependency) && !s.At(i).Inlined {
+		if o := l.f.Owner(s.FrameID(i)); o <= OwnerStandard && !lockWork(s.At(i).Function) {
 			return true
 		}
 	}
 	return false
+}
+
+// lockWork reports whether a function is one of taking and releasing locks, or an atomic operation.
+func lockWork(function string) bool {
+	pkg := Package(function)
+	return lockPackages[pkg] || pkg == "sync/atomic"
+}
+
+// alone reports whether the holder is the only goroutine of the program that runs or could: with a short section others would be
+// between two of them, or on their way into one.
+func (l *Locks) alone(h Holder) bool {
+	active := 0
+	for _, g := range l.c.Groups() {
+		busy := g.State == evidence.StateRunning || g.State == evidence.StateRunnable || g.State == evidence.StatePreempted
+		if busy && !g.AnyFlag.Has(evidence.FlagSystem) && !Dying(g) {
+			active += g.Count
+		}
+	}
+	return active == 1 && (h.G.State == evidence.StateRunning || h.G.State == evidence.StateRunnable || h.G.State == evidence.StatePreempted)
 }
 
 // traffic reports whether goroutines that run or could are inside an operation of this lock, judged by who calls it.

@@ -52,7 +52,16 @@ func TestJudge(t *testing.T) {
 		{"preempted by force, world frozen", func(s *sketch) {
 			s.b.Scheduler(evidence.Scheduler{GOMAXPROCS: 2, GCWaiting: true})
 			queue(s, held, evidence.StateRunnable, "", preempt+inside, 2, flagged(evidence.FlagAsync))
+			s.add(1, evidence.StateRunnable, "", "main.work:1")
 		}, Rates{}, QueueShort, false},
+		{"computes, and nobody else is active", func(s *sketch) {
+			s.b.Scheduler(evidence.Scheduler{GOMAXPROCS: 2})
+			queue(s, held, evidence.StateRunning, "", inside, 0)
+		}, Rates{}, QueueSlow, false},
+		{"computes in the library", func(s *sketch) { queue(s, held, evidence.StateRunning, "", "sort.Slice:3 "+inside, 1) },
+			Rates{}, QueueSlow, false},
+		{"computes in the runtime", func(s *sketch) { queue(s, held, evidence.StateRunning, "", "runtime.mapassign:3 "+inside, 1) },
+			Rates{}, QueueShort, false},
 		{"itself", func(s *sketch) {
 			queue(s, held, evidence.StateWaiting, "sync.Mutex.Lock", parkMutex+"main.(*T).again:20 "+inside, 8, waitsOn(lockA))
 		}, slow, QueueDeadlock, false},

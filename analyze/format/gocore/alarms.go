@@ -42,11 +42,7 @@ func (w *worker) sleepAlarm(row *gRow, raw []byte) {
 			asked = int64(args[0].value)
 		}
 	}
-	due := when - w.t.now
-	if asked >= 0 {
-		due = min(due, asked) // the newest time in the core may be older than the sleep
-	}
-	w.addAlarm(row, evidence.AlarmSleep, when, due, asked)
+	w.addAlarm(row, evidence.AlarmSleep, when, asked)
 }
 
 // deadlineAlarm reads the deadline of the descriptor that a goroutine waits to read or write (runtime/netpoll.go, pollDesc).
@@ -70,7 +66,7 @@ func (w *worker) deadlineAlarm(row *gRow) {
 			field = w.t.off.PollDesc.WriteDeadline
 		}
 		when, _ := w.u.mem.Uint64(desc + field)
-		w.addAlarm(row, evidence.AlarmDeadline, int64(when), int64(when)-w.t.now, -1)
+		w.addAlarm(row, evidence.AlarmDeadline, int64(when), -1)
 		return
 	}
 }
@@ -91,15 +87,53 @@ func (w *worker) timerAlarm(row *gRow, channel uint64) {
 	if period > 0 {
 		asked = int64(period)
 	}
-	w.addAlarm(row, evidence.AlarmTimer, int64(when), int64(when)-w.t.now, asked)
+	w.addAlarm(row, evidence.AlarmTimer, int64(when), asked)
 }
 
-// addAlarm keeps an alarm that is near, or that was asked to be. A deadline of -1 has passed; 0 is none.
-func (w *worker) addAlarm(row *gRow, source evidence.AlarmSource, when, due, asked int64) {
-	if when <= 0 || due > evidence.AlarmHorizon {
+// pendingAlarm is an alarm whose distance is not known yet: how late it is, is known when all goroutines have been read.
+type pendingAlarm struct {
+	goroutine   int64
+	source      evidence.AlarmSource
+	when, asked int64
+}
+
+// farAlarm is how far a timer may be from the newest time known so far, in ns, to be kept for a second look.
+const farAlarm = 100_000_000_000
+
+// addAlarm keeps an alarm that may be near. A deadline of -1 has passed; 0 is none. What was asked for tells the time as well: the
+// process lived when it was asked.
+func (w *worker) addAlarm(row *gRow, source evidence.AlarmSource, when, asked int64) {
+	if when <= 0 {
 		return
 	}
-	w.alarms = append(w.alarms, evidence.Alarm{Goroutine: row.id, Source: source, DueNS: due, AskedNS: asked, Trust: evidence.TrustRead})
+	if asked > 0 && when > asked {
+		w.newest = max(w.newest, when-asked)
+	}
+	if when-w.t.now < farAlarm {
+		w.alarms = append(w.alarms, pendingAlarm{row.id, source, when, asked})
+	}
+}
+
+// maxAlarmRows bounds the alarms of a core.
+const maxAlarmRows = 1 << 16
+
+// keepAlarms takes the alarms of a worker over.
+func (t *target) keepAlarms(w *worker) {
+	t.saw(w.newest)
+	t.alarms = append(t.alarms, w.alarms[:min(len(w.alarms), maxAlarmRows-len(t.alarms))]...)
+	w.alarms = w.alarms[:0]
+}
+
+// reportAlarms hands over the alarms that are near, now that the newest time in the core is known. A sleep cannot be farther away
+// than it was asked to be, however old that time is.
+func (t *target) reportAlarms() {
+	for _, a := range t.alarms {
+		due := a.when - t.now
+		if a.asked >= 0 {
+			due = min(due, a.asked)
+		}
+		t.b.Alarm(evidence.Alarm{Goroutine: a.goroutine, Source: a.source, DueNS: due, AskedNS: a.asked, Trust: evidence.TrustRead})
+	}
 }
 
 // maxTimers bounds the timers that are read of one P.

@@ -79,7 +79,8 @@ type worker struct {
 	waits     []evidence.Wait // cases of selects
 	locks     map[uint64]evidence.SyncKind
 	transfers []transferRow
-	alarms    []evidence.Alarm // timers about to wake goroutines
+	alarms    []pendingAlarm // timers that may be about to wake goroutines
+	newest    int64          // the newest time that a timer tells
 	loops     []loopRow
 	conds     map[uint64]bool        // lists of conditions, and what was taken for one and is none
 	lockCodes map[uint64]*lockCode   // by entry of function

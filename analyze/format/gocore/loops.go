@@ -11,30 +11,40 @@ import (
 	"github.com/gopostmortem/postmortem/analyze/format/gocore/internal/pcln"
 )
 
-// loop notes the innermost machine loop that a goroutine was in, when it was on a processor or had been taken off it by a
-// preemption: a loop of few bytes that only reads is waiting for somebody's store.
+// maxLoopFrames is how many frames outside the runtime are looked at: the loop that polls stands close to where it is caught.
+const maxLoopFrames = 4
+
+// loop notes the loops that a goroutine was in, when it was on a processor or had been taken off it by a preemption: the innermost
+// machine loop of its own code, and those from which its inner frames were called. A loop of few bytes that only reads is waiting
+// for somebody's store; one that calls little else than a yield is waiting too.
 func (w *worker) loop(row *gRow) {
 	if row.status != statusRunning && !row.flags.Has(evidence.FlagAsync) {
 		return
 	}
+	looked := 0
 	for i, pc := range w.u.pcs {
 		e := w.u.info(pc)
-		if !e.ok {
+		if !e.ok || looked == maxLoopFrames {
 			return
 		}
 		if w.t.isRuntime(e.fn) {
 			continue
 		}
-		if i > 0 && w.u.info(w.u.pcs[i-1]).role != roleInjected {
-			return // it is in a call: what it does there is not the loop's own code
+		looked++
+		called := i > 0 && w.u.info(w.u.pcs[i-1]).role != roleInjected
+		at := pc
+		if called && pc > e.fn.Entry {
+			at--
 		}
-		if l, ok := w.loopAt(e.fn, pc); ok {
-			l.Goroutine, l.Depth = row.id, i
+		if l, ok := w.loopAt(e.fn, at); ok {
+			l.Goroutine, l.Depth, l.Called = row.id, i, called
 			w.loops = append(w.loops, loopRow{row.stack, l})
 		}
-		return
 	}
 }
+
+// maxCallees bounds the calls of a loop that are named.
+const maxCallees = 8
 
 // loopRow is a loop whose Depth still counts the frames of the machine.
 type loopRow struct {
@@ -52,7 +62,8 @@ type step struct {
 	work                bool   // computes in registers
 	writes              uint64 // registers that it writes, a bit each
 	reads               uint64 // registers that its memory operand is addressed by
-	indexed             bool   // its memory operand has an index
+	uses                uint64 // registers that what it writes is computed from
+	moves               bool   // it changes the address register itself
 }
 
 // loopAt decodes a function and finds the smallest backward jump around pc; ok is false when there is none, or when an
@@ -66,7 +77,7 @@ func (w *worker) loopAt(fn pcln.Func, pc uint64) (evidence.Loop, bool) {
 	var inner *step
 	for i := range steps {
 		s := &steps[i]
-		if s.jump == 0 || s.jump > s.at || pc < s.jump || pc > s.at {
+		if s.jump == 0 || s.jump > s.at || pc < s.jump || pc >= s.next {
 			continue
 		}
 		if inner == nil || s.at-s.jump < inner.at-inner.jump {
@@ -79,14 +90,28 @@ func (w *worker) loopAt(fn pcln.Func, pc uint64) (evidence.Loop, bool) {
 	body := steps[sort.Search(len(steps), func(i int) bool { return steps[i].at >= inner.jump }):]
 	body = body[:sort.Search(len(body), func(i int) bool { return body[i].at > inner.at })]
 	l := evidence.Loop{Bytes: int(inner.next - inner.jump), Trust: evidence.TrustMatched}
-	var changed uint64
-	for _, s := range body {
-		changed |= s.writes
-	}
+	changed := carried(body)
 	for _, s := range body {
 		w.count(&l, s, changed)
 	}
 	return l, true
+}
+
+// carried finds the registers whose values go from one turn of a loop to the next and change: those that are computed from
+// themselves, or from one that is. A register that is only set anew each turn from what does not change is none.
+func carried(body []step) uint64 {
+	var moving uint64
+	for {
+		before := moving
+		for _, s := range body {
+			if s.writes != 0 && (s.uses&s.writes != 0 && s.work || s.uses&moving != 0) {
+				moving |= s.writes
+			}
+		}
+		if moving == before {
+			return moving
+		}
+	}
 }
 
 // count sorts one instruction of a loop, in which some registers change.
@@ -94,12 +119,15 @@ func (w *worker) count(l *evidence.Loop, s step, changed uint64) {
 	if s.work {
 		l.Work++
 	}
-	if s.load && (s.indexed || s.reads&changed != 0) {
+	if s.load && (s.moves || s.reads&changed != 0) {
 		l.Moving++
 	}
 	switch {
 	case s.call && w.u.byFunc[s.to] != roleMorestack:
 		l.Calls++
+		if fn, ok := w.t.tab.Find(s.to); ok && fn.Entry == s.to && len(l.Callees) < maxCallees {
+			l.Callees = append(l.Callees, fn.Name())
+		}
 	case s.atomic:
 		l.Atomics++
 	case s.store:
@@ -149,15 +177,33 @@ func decodeStepX86(code []byte, at uint64) (step, int) {
 			continue
 		}
 		s.load = true
-		s.reads, s.indexed = registerX86(m.Base), m.Index != 0
+		s.reads = registerX86(m.Base) | registerX86(m.Index)
 		s.store = s.store || i == 0 && !readsOnly[in.Op]
 	}
 	s.atomic = s.store && (in.Op == x86asm.XCHG || locked(in))
 	if r, ok := in.Args[0].(x86asm.Reg); ok && !readsOnly[in.Op] {
 		s.writes = registerX86(r)
 		s.work = !movesX86[in.Op] && in.Args[0] != in.Args[1] // XOR of a register with itself is a zero
+		s.uses = usesX86(in, s.work)
 	}
 	return s, in.Len
+}
+
+// usesX86 are the registers that the first operand is computed from: the others, what they are addressed by, and itself when
+// the instruction computes.
+func usesX86(in x86asm.Inst, work bool) uint64 {
+	var uses uint64
+	for i, arg := range in.Args {
+		switch a := arg.(type) {
+		case x86asm.Reg:
+			if i > 0 || work {
+				uses |= registerX86(a)
+			}
+		case x86asm.Mem:
+			uses |= registerX86(a.Base) | registerX86(a.Index)
+		}
+	}
+	return uses
 }
 
 // movesX86 are instructions that write a register and compute nothing.
@@ -219,6 +265,7 @@ func (s *step) memoryARM(in arm64asm.Inst) {
 	if r, ok := in.Args[0].(arm64asm.Reg); ok && !strings.HasPrefix(name, "ST") {
 		s.writes = registerARM(r)
 		s.work = worksARM[name]
+		s.uses = usesARM(in)
 	}
 	if onStackARM(in) {
 		return
@@ -227,9 +274,9 @@ func (s *step) memoryARM(in arm64asm.Inst) {
 		switch m := a.(type) {
 		case arm64asm.MemImmediate:
 			s.reads = registerARM(arm64asm.Reg(m.Base))
-			s.indexed = m.Mode != arm64asm.AddrOffset
+			s.moves = m.Mode != arm64asm.AddrOffset
 		case arm64asm.MemExtend:
-			s.indexed = true
+			s.reads = registerARM(arm64asm.Reg(m.Base)) | registerARM(m.Index)
 		}
 	}
 	begins := func(prefixes ...string) bool {
@@ -248,6 +295,24 @@ func (s *step) memoryARM(in arm64asm.Inst) {
 	case begins("ST"):
 		s.store = true
 	}
+}
+
+// usesARM are the registers that the first operand is computed from.
+func usesARM(in arm64asm.Inst) uint64 {
+	var uses uint64
+	for _, arg := range in.Args[1:] {
+		switch a := arg.(type) {
+		case arm64asm.Reg:
+			uses |= registerARM(a)
+		case arm64asm.RegExtshiftAmount:
+			uses = ^uint64(0) // its fields are not exported: it may be any
+		case arm64asm.MemImmediate:
+			uses |= registerARM(arm64asm.Reg(a.Base))
+		case arm64asm.MemExtend:
+			uses |= registerARM(arm64asm.Reg(a.Base)) | registerARM(a.Index)
+		}
+	}
+	return uses
 }
 
 // worksARM are instructions that compute in registers.

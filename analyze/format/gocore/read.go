@@ -83,6 +83,8 @@ func (t *target) readRuntime(ctx context.Context) error {
 	t.broken.report(t.b, "goroutine")
 	t.brokenThreads.report(t.b, "thread")
 	t.reportWaits()
+	t.readTimes() // timers have told more
+	t.reportAlarms()
 	if t.truncated.Load() {
 		t.b.Gapf("buffer lengths of reads and writes", "only the first %d of every %d goroutines were looked at", maxTransfers, chunk)
 	}

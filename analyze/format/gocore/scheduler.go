@@ -99,6 +99,14 @@ func (t *target) processor(p uint64) evidence.Processor {
 	return out
 }
 
+// readPollTime finds the time from the thread that waits for the network until the next timer: sched.pollUntil is when the
+// timer is due, and the delay how far away that was when the wait began (runtime/proc.go, findRunnable).
+func (t *target) readPollTime() {
+	if until, ok := t.field("runtime.sched", "runtime.schedt.pollUntil"); ok && t.pollDelay > 0 && until > 0 {
+		t.saw(int64(until) - t.pollDelay)
+	}
+}
+
 // saw notes a time that the runtime has recorded: the process lived at least until then. Times of the future (timers) must
 // not be given.
 func (t *target) saw(nanotime int64) {
@@ -118,6 +126,7 @@ func (t *target) sawField(base, off uint64) {
 
 // readTimes finds how long the process had run.
 func (t *target) readTimes() {
+	t.readPollTime()
 	if last, ok := t.field("runtime.memstats", "runtime.mstats.last_gc_nanotime"); ok {
 		t.saw(int64(last))
 	}

@@ -45,10 +45,12 @@ type target struct {
 	reasons                 []string        // wait reasons of this version by number
 	kinds                   []waitKind      // what each wait reason waits for
 	sema                    map[uint64]uint64
-	now                     int64                        // nanotime of the newest event in the core: the process lived at least until then
-	transfers               map[uint64]transferFunc      // by entry of function
-	truncated               atomic.Bool                  // some transfers were left out
-	sleepEntry              uint64                       // time.Sleep
+	now                     int64                   // nanotime of the newest event in the core: the process lived at least until then
+	transfers               map[uint64]transferFunc // by entry of function
+	truncated               atomic.Bool             // some transfers were left out
+	sleepEntry              uint64                  // time.Sleep
+	alarms                  []pendingAlarm
+	pollDelay               int64                        // how long the thread that waits for the network will wait, in ns; 0 when unknown
 	timers                  map[uint64]uint64            // by channel, up to Go 1.22
 	waitGroupWait, condWait uint64                       // entries of functions
 	lockEntries             map[uint64]lockFunc          // by entry of function

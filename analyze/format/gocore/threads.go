@@ -199,10 +199,44 @@ func (w *threadWalk) bounds(sp uint64) (span, place) {
 // maxSystemStack is as much of a system stack as is walked; the usual limit is 8 MB.
 const maxSystemStack = 64 << 20
 
+// epollDelay notes how long the thread that waits for the network will wait at most: the argument of netpoll where its slot agrees
+// with the timeout that the kernel was given, else that timeout. It is the fourth argument of epoll_pwait (the kernel's calling
+// conventions: r10, x3), in whole ms (runtime/netpoll_epoll.go, netpoll).
+func (w *threadWalk) epollDelay(at start) {
+	const (
+		inner = 4 // the wrappers of the system call
+		ms    = 1_000_000
+	)
+	if at.regs == nil {
+		return
+	}
+	for i, pc := range w.u.pcs[:min(len(w.u.pcs), inner)] {
+		if e := w.u.info(pc); !e.ok || e.role != rolePoll {
+			continue
+		}
+		name := "r10"
+		if w.t.arm64 {
+			name = "x3"
+		}
+		v, ok := at.regs.Get(name)
+		timeout := int64(int32(v))
+		if !ok || timeout <= 0 {
+			return
+		}
+		w.t.pollDelay = (timeout + 1) * ms
+		args := w.t.frameArguments(w.u.mem, w.u.pcs, w.u.sps, i, false)
+		if len(args) > 0 && args[0].known && max(int64(args[0].value)/ms, 1) == timeout {
+			w.t.pollDelay = int64(args[0].value)
+		}
+		return
+	}
+}
+
 // goFrames walks Go frames and finds where the stack goes on.
 func (w *threadWalk) goFrames(at start) (next start, ok bool) {
 	stack, where := w.bounds(at.sp)
 	e := w.u.walk(at, stack.lo, stack.hi)
+	w.epollDelay(at)
 	if len(w.u.pcs) > 0 {
 		w.parts = append(w.parts, part{place: where, pcs: append([]uint64(nil), w.u.pcs...),
 			sps: append([]uint64(nil), w.u.sps...), elided: w.u.elided, trap: at.trap, regs: at.regs, signal: w.signal})

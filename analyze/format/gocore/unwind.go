@@ -22,6 +22,7 @@ const (
 	roleCgo // asmcgocall: from the goroutine's stack to that of C
 	roleSigtramp
 	roleSigreturn
+	rolePoll // netpoll: waits for the network
 )
 
 // roles are the functions that the unwinder treats in a special way, Go 1.21 to 1.26.
@@ -37,6 +38,7 @@ var roles = map[string]role{
 	"runtime.sigtramp":             roleSigtramp,
 	"runtime.cgoSigtramp":          roleSigtramp,
 	"runtime.sigreturn__sigaction": roleSigreturn,
+	"runtime.netpoll":              rolePoll,
 	"runtime.sigreturn":            roleSigreturn,
 }
 

@@ -251,14 +251,12 @@ func (t *target) addObjects(w *worker) {
 	clear(w.waiting)
 	t.lost += w.lost
 	w.lost = 0
-	for _, a := range w.alarms {
-		t.b.Alarm(a)
-	}
+	t.keepAlarms(w)
 	for _, l := range w.loops {
 		l.Depth = t.logicalDepth(w, l.stack, l.Depth)
 		t.b.Loop(l.Loop)
 	}
-	w.alarms, w.loops = w.alarms[:0], w.loops[:0]
+	w.loops = w.loops[:0]
 	t.suspects = append(t.suspects, w.suspects...)
 	w.suspects = w.suspects[:0]
 }

@@ -33,16 +33,29 @@ func held(name string, lock unsafe.Pointer, grade string, functions ...string) {
 
 var gate = make(chan struct{})
 
+// entered counts the goroutines that have come to where they stay.
+var entered atomic.Int32
+
 //go:noinline
-func slow() { <-gate }
+func enter() { entered.Add(1) }
+
+//go:noinline
+func slow() {
+	enter()
+	<-gate
+}
 
 //go:noinline
 func use(v *vault) { v.n++ }
 
-// begin starts a holder and gives it time to take the lock.
+// begin starts a goroutine and waits until it has come to where it stays.
 func begin(f func()) {
+	before := entered.Load()
 	go f()
-	time.Sleep(15 * time.Millisecond)
+	for i := 0; i < 5000 && entered.Load() == before; i++ {
+		time.Sleep(2 * time.Millisecond)
+	}
+	time.Sleep(10 * time.Millisecond)
 }
 
 // waiters let two goroutines wait for a mutex.
@@ -151,7 +164,10 @@ func branches(v *vault, k int) {
 }
 
 //go:noinline
-func slowInBranch() { <-gate }
+func slowInBranch() {
+	enter()
+	<-gate
+}
 
 //go:noinline
 func loopOutside(v *vault) {
@@ -206,10 +222,16 @@ func writeHolder(v *vault) {
 }
 
 //go:noinline
-func writeWait(v *vault) { v.rw.Lock() }
+func writeWait(v *vault) {
+	enter()
+	v.rw.Lock()
+}
 
 //go:noinline
-func readWait(v *vault) { v.rw.RLock() }
+func readWait(v *vault) {
+	enter()
+	v.rw.RLock()
+}
 
 //go:noinline
 func holdMu(v *vault) {
@@ -351,11 +373,15 @@ func tryFailed(v *vault) {
 }
 
 //go:noinline
-func lockAndExit(v *vault) { v.mu.Lock() }
+func lockAndExit(v *vault) {
+	v.mu.Lock()
+	enter()
+}
 
 //go:noinline
 func computingHolder(v *vault) {
 	v.mu.Lock()
+	enter()
 	for x := uint32(1); x != 0; x = x*1664525 + 1013904223 | 1 {
 		v.n += int(x)
 	}
@@ -367,6 +393,7 @@ var blocking [2]int
 //go:noinline
 func syscallHolder(v *vault) {
 	v.mu.Lock()
+	enter()
 	var b [1]byte
 	syscall.Read(blocking[0], b[:])
 	v.mu.Unlock()
@@ -376,6 +403,7 @@ func syscallHolder(v *vault) {
 //go:noinline
 func chainFirst(a, b *vault) {
 	a.mu.Lock()
+	enter()
 	b.mu.Lock()
 	use(a)
 	b.mu.Unlock()
@@ -391,6 +419,7 @@ func selfDeadlock(v *vault) {
 
 //go:noinline
 func selfAgain(v *vault) {
+	enter()
 	v.mu.Lock()
 	v.mu.Unlock()
 }
@@ -405,6 +434,7 @@ type queue struct {
 //go:noinline
 func condWaiter(q *queue) {
 	q.mu.Lock()
+	enter()
 	for q.n < 1<<40 {
 		q.cond.Wait()
 	}
@@ -415,6 +445,7 @@ func condWaiter(q *queue) {
 func condDeferred(q *queue) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	enter()
 	for q.n < 1<<40 {
 		q.cond.Wait()
 	}
@@ -452,6 +483,7 @@ func panickingHolder(v *vault) {
 //go:noinline
 func reversed(v *vault) {
 	defer v.mu.Unlock()
+	enter()
 	v.mu.Lock()
 	use(v)
 }
