@@ -110,7 +110,8 @@ const (
 	RoleHolder  Role = "holder"  // holds the lock
 	RoleWaiter  Role = "waiter"  // waits for it
 	RoleLoop    Role = "loop"    // spins
-	RoleReader  Role = "reader"  // reads or writes
+	RoleReader  Role = "reader"  // reads
+	RoleWriter  Role = "writer"  // writes
 	RoleCrash   Role = "crash"   // where it died
 	RoleCaller  Role = "caller"  // called what died
 	RoleCreator Role = "creator" // started the goroutine

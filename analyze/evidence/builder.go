@@ -326,7 +326,7 @@ func (b *Builder) Finish() *Case {
 	slices.SortStableFunc(c.selects, func(x, y Wait) int { return cmp.Compare(x.Goroutine, y.Goroutine) })
 	slices.SortFunc(c.syncs.full, func(x, y Sync) int { return cmp.Compare(x.Addr, y.Addr) })
 	c.syncs.sortChannels(b.syncSeen)
-	c.frames.index, c.stacks.byHash = nil, nil // only a Builder interns
+	c.frames.index, c.stacks.byHash, c.stacks.chain = nil, nil, nil // only a Builder interns
 	c.freeze()
 	return c
 }

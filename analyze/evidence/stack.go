@@ -112,7 +112,8 @@ type stackTable struct {
 	arena  []FrameID
 	start  []uint32 // stack i is arena[start[i]:start[i+1]]; stack 0 is empty
 	notes  map[StackID]stackNote
-	byHash map[uint64][]StackID
+	byHash map[uint64]StackID // the stack that was added last with this hash
+	chain  []StackID          // by stack: the one before it with the same hash; a list for each hash would be garbage
 }
 
 type stackNote struct {
@@ -121,7 +122,7 @@ type stackNote struct {
 }
 
 func newStackTable() *stackTable {
-	return &stackTable{start: []uint32{0, 0}, notes: map[StackID]stackNote{}, byHash: map[uint64][]StackID{}}
+	return &stackTable{start: []uint32{0, 0}, notes: map[StackID]stackNote{}, byHash: map[uint64]StackID{}, chain: []StackID{0}}
 }
 
 func (t *stackTable) len() int { return len(t.start) - 1 }
@@ -134,7 +135,7 @@ func (t *stackTable) intern(frames []FrameID, note stackNote) StackID {
 		return 0
 	}
 	h := hashFrames(frames)
-	for _, id := range t.byHash[h] {
+	for id := t.byHash[h]; id != 0; id = t.chain[id] {
 		if t.notes[id] == note && equalFrames(t.frames(id), frames) {
 			return id
 		}
@@ -145,7 +146,8 @@ func (t *stackTable) intern(frames []FrameID, note stackNote) StackID {
 	}
 	t.arena = append(t.arena, frames...)
 	t.start = append(t.start, uint32(len(t.arena)))
-	t.byHash[h] = append(t.byHash[h], id)
+	t.chain = append(t.chain, t.byHash[h])
+	t.byHash[h] = id
 	if note != (stackNote{}) {
 		t.notes[id] = note
 	}

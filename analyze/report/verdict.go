@@ -44,6 +44,7 @@ var places = map[diagnosis.Role]string{
 	diagnosis.RoleWaiter:  "; they wait in ",
 	diagnosis.RoleLoop:    "; the loop is in ",
 	diagnosis.RoleReader:  "; the call is in ",
+	diagnosis.RoleWriter:  "; the call is in ",
 	diagnosis.RoleCrash:   " in ",
 	diagnosis.RoleCaller:  ", called by ",
 	diagnosis.RoleCreator: "; started in ",

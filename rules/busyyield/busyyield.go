@@ -49,12 +49,16 @@ var Rule = &diagnosis.Rule{
 			Origin: "the rate from which an execution trace calls it a loop; a Gosched loop makes hundreds of times more"},
 		{Name: "tiny-sleep-ns", Doc: "sleeps, timers and deadlines up to this many nanoseconds are polls", Default: 1500000,
 			Origin: "an execution trace's threshold; the timers of an idle program are at least milliseconds apart"},
+		{Name: "pacing-sleep-ns", Doc: "sleeps of a single goroutine above this many nanoseconds are a remark", Default: 100000,
+			Origin: "who paces a producer sleeps for a millisecond; who waits for a flag sleeps for some microseconds, which the kernel makes 60"},
+		{Name: "producer-goroutines", Doc: "living goroutines that one has started from which it is a producer that paces itself", Default: 100,
+			Origin: "far more than a program starts in order to wait for them in a loop of sleeps"},
 		{Name: "min-sleepers", Doc: "goroutines at one line whose alarm is due within tiny-sleep-ns, when what they asked for is not known",
 			Default: 3, Origin: "one ticker of a second is due within 1.5 ms in one core of 700; three at one line practically never"},
 		{Name: "min-spinners", Doc: "goroutines inside an atomic operation, timer or deadline call at one line for more than a possible finding",
 			Default: 2, Origin: "one goroutine may pass there by chance at the moment of the core; two at one line rarely"},
 	},
-	Uses: []diagnosis.Dependency{derive.OfFrames, derive.OfPolls, derive.OfRates},
+	Uses: []diagnosis.Dependency{derive.OfFrames, derive.OfPolls, derive.OfRates, derive.OfOrigins},
 	Run:  run,
 }
 
@@ -71,7 +75,11 @@ func run(p *diagnosis.Pass) error {
 	if err != nil {
 		return err
 	}
-	y := &yield{p: p, c: p.Case, f: frames, polls: polls, rates: rates, index: map[place]int{}}
+	origins, err := diagnosis.Of(p, derive.OfOrigins)
+	if err != nil {
+		return err
+	}
+	y := &yield{p: p, c: p.Case, f: frames, polls: polls, rates: rates, origins: origins, index: map[place]int{}}
 	y.active()
 	y.parked()
 	p.Silent("no goroutine was caught polling")
@@ -103,13 +111,14 @@ func (l *loop) count() int { return l.active + l.parked }
 
 // yield is one run of the rule.
 type yield struct {
-	p     *diagnosis.Pass
-	c     *evidence.Case
-	f     *derive.Frames
-	polls *derive.Polls
-	rates derive.Rates
-	loops []loop
-	index map[place]int
+	p       *diagnosis.Pass
+	c       *evidence.Case
+	f       *derive.Frames
+	polls   *derive.Polls
+	rates   derive.Rates
+	origins derive.Origins
+	loops   []loop
+	index   map[place]int
 }
 
 // active looks at the goroutines that are on a processor or want one, a member of each group.

@@ -2,6 +2,7 @@ package busyyield
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/gopostmortem/postmortem/analyze/diagnosis"
 	"github.com/gopostmortem/postmortem/analyze/diagnosis/derive"
@@ -12,7 +13,8 @@ import (
 var plurals = map[derive.PollShape]string{
 	derive.PollYield: "yield with runtime.Gosched instead of waiting", derive.PollSelect: "poll in a select with a default",
 	derive.PollSpin: "spin on a variable", derive.PollTryLock: "spin on TryLock", derive.PollSleep: "poll with tiny sleeps",
-	derive.PollTimer: "re-arm a timer that fires at once", derive.PollDeadline: "poll with tiny deadlines"}
+	derive.PollTimer: "re-arm a timer that fires at once", derive.PollDeadline: "poll with tiny deadlines",
+	derive.PollLength: "poll the length of a channel"}
 
 func plural(n int, s derive.PollShape) string {
 	if n == 1 {
@@ -23,6 +25,9 @@ func plural(n int, s derive.PollShape) string {
 
 // weigh decides how sure a loop is and how bad; confidence 0 means it is not worth a finding.
 func (y *yield) weigh(l *loop) (diagnosis.Confidence, diagnosis.Severity, []diagnosis.Reason) {
+	if l.poll.Outer {
+		return y.weighOuter(l)
+	}
 	switch l.shape {
 	case derive.PollYield:
 		return y.weighYield(l)
@@ -32,6 +37,26 @@ func (y *yield) weigh(l *loop) (diagnosis.Confidence, diagnosis.Severity, []diag
 		return y.weighSelect(l)
 	}
 	return y.weighSpin(l)
+}
+
+// weighOuter: the loop makes a polling call each turn, and its goroutine was caught in another part of the turn. Alone in a program
+// that has nothing else to do, it goes round as fast as it can; beside others it may have been at work.
+func (y *yield) weighOuter(l *loop) (diagnosis.Confidence, diagnosis.Severity, []diagnosis.Reason) {
+	why := []diagnosis.Reason{{Refs: []evidence.Ref{l.first.Ref()}, Text: fmt.Sprintf(
+		"the loop around what it was caught in is %d bytes of code, stores nothing and calls %s each turn", l.poll.Loop.Bytes, l.poll.Callee)}}
+	many := l.active >= int(y.p.Limit("min-spinners"))
+	switch {
+	case y.alone(l) && y.cpu(l):
+		return diagnosis.Likely, diagnosis.Warning, append(why, y.cpuReason(l)...)
+	case y.alone(l) && !y.timed(), many:
+		return diagnosis.Possible, diagnosis.Warning, why
+	}
+	return diagnosis.Possible, diagnosis.Info, why
+}
+
+// timed reports whether the threads' times are in the evidence.
+func (y *yield) timed() bool {
+	return slices.ContainsFunc(y.c.Threads, func(t evidence.Thread) bool { return t.UserNS+t.SystemNS > 0 })
 }
 
 // weighYield goes by the rate of switches: nothing else makes as many as a Gosched loop.
@@ -61,6 +86,11 @@ func (y *yield) weighTimed(l *loop) (diagnosis.Confidence, diagnosis.Severity, [
 	if a := l.poll.Alarm; a != nil {
 		why := []diagnosis.Reason{{Refs: []evidence.Ref{l.first.Ref()}, Text: alarmText(a, l.parked)}}
 		switch {
+		case l.count() == 1 && y.starts(l):
+			y.p.Silent("goroutine %d sleeps for a moment between the goroutines that it starts: it paces its work", l.first.ID)
+			return 0, 0, nil
+		case l.count() == 1 && float64(a.AskedNS) > y.p.Limit("pacing-sleep-ns"):
+			return diagnosis.Possible, diagnosis.Info, why
 		case a.AskedNS > 0, l.parked >= int(y.p.Limit("min-sleepers")):
 			return diagnosis.Likely, diagnosis.Warning, why
 		case l.active > 0:
@@ -79,6 +109,20 @@ func (y *yield) weighTimed(l *loop) (diagnosis.Confidence, diagnosis.Severity, [
 		return diagnosis.Likely, diagnosis.Warning, nil
 	}
 	return diagnosis.Possible, diagnosis.Info, nil
+}
+
+// starts reports whether the goroutine of the loop is the parent of a big crowd: it makes work, and does not wait for any.
+func (y *yield) starts(l *loop) bool {
+	for i := range y.origins.List {
+		o := y.origins.List[i]
+		if float64(o.Count) < y.p.Limit("producer-goroutines") {
+			return false // the list is sorted
+		}
+		if o.CountParents(y.c); o.Parent == l.first.ID {
+			return true
+		}
+	}
+	return false
 }
 
 func alarmText(a *evidence.Alarm, n int) string {
@@ -136,6 +180,8 @@ func (y *yield) weighSpin(l *loop) (diagnosis.Confidence, diagnosis.Severity, []
 		return diagnosis.Possible, diagnosis.Warning, y.cpuReason(l)
 	case l.shape == derive.PollTryLock:
 		return diagnosis.Possible, diagnosis.Warning, nil
+	case l.shape == derive.PollLength && y.alone(l):
+		return diagnosis.Possible, diagnosis.Warning, nil
 	case y.only(l):
 		return diagnosis.Possible, diagnosis.Info, nil
 	}
@@ -171,10 +217,27 @@ func (y *yield) only(l *loop) bool {
 // busyThread is the share of the process's time for which the goroutine's thread must have been on a processor.
 const busyThread = 0.8
 
-// cpu reports whether the thread of the loop's goroutine has computed for most of the life of the process.
+// shortestLife is the time under which the share of the processor says nothing: start-up computes.
+const shortestLife = 500_000_000 // nanoseconds
+
+// cpu reports whether the loop's goroutine has computed for most of the life of the process: by the time of its thread, or when it
+// is the only one that is active, of all threads together, because a goroutine moves between them.
 func (y *yield) cpu(l *loop) bool {
+	used, _, ok := y.used(l)
+	return ok && y.c.Process.UptimeNS >= shortestLife && float64(used) >= busyThread*float64(y.c.Process.UptimeNS)
+}
+
+// used is the processor time that counts for the loop, and the thread it is of; no thread when it is the sum of all.
+func (y *yield) used(l *loop) (int64, evidence.Ref, bool) {
+	if y.alone(l) && y.timed() {
+		var sum int64
+		for _, t := range y.c.Threads {
+			sum += t.UserNS + t.SystemNS
+		}
+		return sum, evidence.Ref{Kind: evidence.RefProcess}, true
+	}
 	t, ok := y.thread(l)
-	return ok && y.c.Process.UptimeNS > 0 && float64(t.UserNS+t.SystemNS) >= busyThread*float64(y.c.Process.UptimeNS)
+	return t.UserNS + t.SystemNS, t.Ref(), ok
 }
 
 func (y *yield) thread(l *loop) (evidence.Thread, bool) {
@@ -190,9 +253,13 @@ func (y *yield) cpuReason(l *loop) []diagnosis.Reason {
 	if !y.cpu(l) {
 		return nil
 	}
-	t, _ := y.thread(l)
-	return []diagnosis.Reason{{Refs: []evidence.Ref{t.Ref()}, Text: fmt.Sprintf("its thread has used %.1f s of processor time in the %.1f s of the process",
-		float64(t.UserNS+t.SystemNS)/1e9, float64(y.c.Process.UptimeNS)/1e9)}}
+	used, ref, _ := y.used(l)
+	whose := "its thread has"
+	if ref.Kind == evidence.RefProcess {
+		whose = "nothing else runs or is about to, and the threads together have"
+	}
+	return []diagnosis.Reason{{Refs: []evidence.Ref{ref}, Text: fmt.Sprintf("%s used %.1f s of processor time in the %.1f s of the process",
+		whose, float64(used)/1e9, float64(y.c.Process.UptimeNS)/1e9)}}
 }
 
 // caught is the evidence of the state.

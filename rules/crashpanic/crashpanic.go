@@ -3,6 +3,8 @@ package crashpanic
 
 import (
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/gopostmortem/postmortem/analyze/diagnosis"
@@ -147,8 +149,16 @@ func innermost(c *evidence.Case, crash *derive.Crash) string {
 	if len(list) == 0 {
 		return ""
 	}
+	for _, cause := range slices.Backward(list) {
+		if !bare.MatchString(cause) {
+			return cause
+		}
+	}
 	return list[len(list)-1]
 }
+
+// bare is a cause of which the evidence has the type and a number and no message, such as "syscall.Errno(2)".
+var bare = regexp.MustCompile(`^[\w./*]+\((0x)?[0-9a-f]*\)$`)
 
 func fix(text, cause string) string {
 	for _, k := range known {

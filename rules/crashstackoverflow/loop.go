@@ -85,6 +85,9 @@ func (l loop) path(s evidence.Stack) string {
 func (l loop) lines(s evidence.Stack, frames *derive.Frames) []int {
 	byOwner := map[derive.Owner][]int{}
 	for i := l.start + 1; i <= l.start+l.period && i < s.Len(); i++ {
+		if !frames.Written(s, i) {
+			continue // there is no line to open
+		}
 		owner := frames.Owner(s.FrameID(i))
 		byOwner[owner] = append(byOwner[owner], i)
 	}
@@ -131,7 +134,7 @@ func recurring(s evidence.Stack, frames *derive.Frames) []often {
 	all = slices.DeleteFunc(all, func(o often) bool { return o.count < minOften })
 	slices.SortStableFunc(all, func(a, b often) int { return cmp.Compare(b.count, a.count) })
 	for _, o := range all {
-		if frames.Owner(s.FrameID(o.at)) == derive.OwnerUser {
+		if frames.Owner(s.FrameID(o.at)) == derive.OwnerUser && frames.Written(s, o.at) {
 			users = append(users, o)
 		}
 	}

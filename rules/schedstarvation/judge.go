@@ -2,6 +2,7 @@ package schedstarvation
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/gopostmortem/postmortem/analyze/diagnosis"
 	"github.com/gopostmortem/postmortem/analyze/diagnosis/derive"
@@ -17,6 +18,7 @@ type starvation struct {
 	origins          derive.Origins
 	hogs             []evidence.Group // compute
 	running          bool             // some of them were found running
+	crowd            float64          // all that compute are of one go statement that has so many goroutines
 	computing, ready int
 	victims          []evidence.Group // ready to run, in other parts of the program
 }
@@ -41,15 +43,22 @@ func (s *starvation) survey() {
 	s.split(queue)
 }
 
-// split sorts those that are ready. When nobody was found running, the world was frozen, and those that were preempted while
-// they computed are the ones that ran.
+// split sorts those that are ready. Who was preempted while it computed has had a whole time slice, and ran a moment before: in a
+// world that was frozen because everybody was preempted, in a living one because it is what keeps the processor. Beside such a
+// goroutine one of a crowd that happened to run is one of those that queue.
 func (s *starvation) split(queue []evidence.Group) {
-	if !s.running {
+	if !s.running || !s.frozen() {
 		for _, g := range queue {
 			if s.preempted(g) {
 				s.hogs = append(s.hogs, g)
 			}
 		}
+	}
+	few := slices.DeleteFunc(slices.Clone(s.hogs), func(g evidence.Group) bool { return s.siblings(g) >= s.p.Limit("crowd") })
+	if len(few) > 0 {
+		s.hogs = few
+	} else if len(s.hogs) > 0 {
+		s.crowd = s.siblings(s.hogs[0])
 	}
 	own := map[string]bool{}
 	for _, g := range s.hogs {
@@ -57,21 +66,25 @@ func (s *starvation) split(queue []evidence.Group) {
 		s.computing += g.Count
 	}
 	for _, g := range queue {
-		if !own[s.kind(g)] {
+		if !own[s.kind(g)] && !slices.ContainsFunc(s.hogs, func(h evidence.Group) bool { return h.First == g.First }) {
 			s.victims = append(s.victims, g)
 			s.ready += g.Count
 		}
 	}
 }
 
-// preempted reports whether a runnable group was taken off a processor while it computed.
+// preempted reports whether a runnable group was taken off a processor while it computed: by a signal (runtime.asyncPreempt), or at
+// the entry of a function, which leaves no frame of the runtime. One that was only just started has its first frame and no other.
 func (s *starvation) preempted(g evidence.Group) bool {
-	if _, ok := s.f.UserFrame(s.c.Stack(g.Stack)); !ok {
+	stack := s.c.Stack(g.Stack)
+	if _, ok := s.f.UserFrame(stack); !ok || s.f.Doing(s.c.Goroutines().At(g.First)).Activity != derive.ActivityCompute {
 		return false
 	}
-	_, async := derive.Has(s.c.Stack(g.Stack), "runtime.asyncPreempt", "runtime.asyncPreempt2")
-	return (async || g.AnyFlag.Has(evidence.FlagAsync)) &&
-		s.f.Doing(s.c.Goroutines().At(g.First)).Activity == derive.ActivityCompute
+	if _, async := derive.Has(stack, "runtime.asyncPreempt", "runtime.asyncPreempt2"); async || g.AnyFlag.Has(evidence.FlagAsync) {
+		return true
+	}
+	started := stack.Len() < 2 || stack.At(1).Function == "runtime.goexit"
+	return !started && s.f.Owner(stack.FrameID(0)) != derive.OwnerRuntime
 }
 
 // kind is what kind of worker a goroutine is: goroutines of one go statement share the processors as equals, however far each of
@@ -98,9 +111,9 @@ func (s *starvation) judge() {
 	case len(s.hogs) == 0:
 		s.p.Silent("%d goroutines are ready to run, and none was found computing", s.ready)
 		return
-	case s.crowd() >= s.p.Limit("crowd"):
+	case s.crowd > 0:
 		s.p.Silent("%d goroutines are ready to run, and what computes is one of %.0f that the same go statement started: a busy machine",
-			s.ready, s.crowd())
+			s.ready, s.crowd)
 		return
 	case s.spare():
 		s.p.Silent("%d goroutines are ready to run, and processors are idle: they were just woken", s.ready)
@@ -114,22 +127,20 @@ func (s *starvation) judge() {
 	s.p.Report(s.finding(confidence, severity))
 }
 
-// crowd is how many living goroutines the go statement of what computes has: where there are dozens, any of them is found on the
+// siblings is how many living goroutines the go statement of a group has: where there are dozens, any of them is found on the
 // processor now and then, and the queue is that of a machine at its limit.
-func (s *starvation) crowd() float64 {
-	least := 0
-	for i, hog := range s.hogs {
-		created, siblings := s.c.Goroutines().Created(hog.First), 0
-		for _, o := range s.origins.List {
-			if o.Created == created {
-				siblings = o.Count
-			}
-		}
-		if i == 0 || siblings < least {
-			least = siblings
-		}
+func (s *starvation) siblings(g evidence.Group) float64 {
+	created := s.c.Goroutines().Created(g.First)
+	at := slices.IndexFunc(s.origins.List, func(o derive.Origin) bool { return o.Created == created })
+	if at < 0 {
+		return 0
 	}
-	return float64(least)
+	return float64(s.origins.List[at].Count)
+}
+
+// frozen reports whether the world was stopped for the end of the process: then everything that ran was preempted.
+func (s *starvation) frozen() bool {
+	return s.c.Scheduler == nil || s.c.Scheduler.GCWaiting || (s.c.Death != nil && s.c.Death.Throwing)
 }
 
 // spare reports whether a processor is idle. In a world that is being stopped it means nothing.

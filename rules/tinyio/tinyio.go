@@ -66,6 +66,7 @@ var ownReads = []string{
 // site is what happens at one line of the program.
 type site struct {
 	frame  evidence.Frame
+	helper evidence.Frame // a method of the program that only hands on what it was given; none: zero
 	write  bool
 	length int64 // the longest
 	active int   // caught in the call
@@ -122,6 +123,8 @@ func sitesOf(p *diagnosis.Pass, frames *derive.Frames) (sites []site, tiny int) 
 			continue
 		}
 		tiny++
+		inner := at
+		at = beyondForwarder(frames, s, at)
 		f := s.At(at)
 		k := key{f.Function, f.Line, t.Write}
 		n, known := index[k]
@@ -129,14 +132,34 @@ func sitesOf(p *diagnosis.Pass, frames *derive.Frames) (sites []site, tiny int) 
 			n = len(sites)
 			index[k] = n
 			sites = append(sites, site{frame: f, write: t.Write, first: g, callee: t.Function})
-			if at > 0 {
-				sites[n].callee = s.At(at - 1).Function
+			if inner > 0 {
+				sites[n].callee = s.At(inner - 1).Function
+			}
+			if inner != at {
+				sites[n].helper = s.At(inner)
 			}
 		}
 		sites[n].add(g, t, i)
 	}
 	slices.SortStableFunc(sites, func(a, b site) int { return cmp.Compare(b.active, a.active) })
 	return sites, tiny
+}
+
+// forwards are the methods of readers and writers that wrap one another, as of package io.
+var forwards = map[string]bool{"Read": true, "Write": true, "ReadByte": true, "WriteByte": true, "WriteString": true, "ReadFrom": true,
+	"WriteTo": true, "ReadAt": true, "WriteAt": true, "Flush": true}
+
+// beyondForwarder is the frame to blame: the caller of a method that hands its argument on to the method of the same name. How
+// much is read at once was decided there.
+func beyondForwarder(frames *derive.Frames, s evidence.Stack, at int) int {
+	for at > 0 && forwards[derive.BaseName(s.At(at).Function)] && derive.BaseName(s.At(at).Function) == derive.BaseName(s.At(at-1).Function) {
+		next, ok := frames.UserFrameFrom(s, at+1)
+		if !ok || frames.Owner(s.FrameID(next)) != derive.OwnerUser {
+			return at
+		}
+		at = next
+	}
+	return at
 }
 
 // maxRefs bounds how many goroutines and transfers a finding names.
@@ -168,11 +191,15 @@ func finding(p *diagnosis.Pass, s *site, r derive.Rates) diagnosis.Finding {
 		Subject: s.first.Ref(), Victims: s.rows, Affected: s.active + s.parked,
 		Claim:      fmt.Sprintf("%s %s %s with one system call, in %s", who, verb, amount(s.length), derive.Short(s.frame.Function)),
 		Because:    because(s, end),
-		Locations:  []diagnosis.Location{{Role: diagnosis.RoleReader, Frame: s.frame, Ref: s.first.Ref()}},
+		Locations:  s.locations(),
+		Fix:        readFix,
 		Confidence: diagnosis.Possible,
 		Severity:   diagnosis.Warning,
 		Settle:     "a core shows a call and not a rate: strace -c or an execution trace counts the calls per second",
 		Next:       []string{"strace -f -c -e trace=read,write,recvfrom,sendto -p PID for some seconds, on the living process"},
+	}
+	if s.write {
+		f.Fix = writeFix
 	}
 	fast := r.Known && r.Syscalls >= p.Limit("calls-per-second")
 	if r.Known {
@@ -196,8 +223,32 @@ func finding(p *diagnosis.Pass, s *site, r derive.Rates) diagnosis.Finding {
 	return f
 }
 
+// The fixes, by direction.
+const (
+	readFix = "Put a bufio.Reader around the file or connection, once, where it is opened, or read larger pieces and parse them in memory. For " +
+		"fmt.Fscan and its kin pass a bufio.Reader: fmt reads rune by rune."
+	writeFix = "Put a bufio.Writer around the file or connection, once, where it is opened, and flush it at the end of a record or a batch and " +
+		"before Close; or build the whole record in memory and write it with one call."
+)
+
+// locations are the call of the program, and the method of the program that handed it on.
+func (s *site) locations() []diagnosis.Location {
+	role := diagnosis.RoleReader
+	if s.write {
+		role = diagnosis.RoleWriter
+	}
+	list := []diagnosis.Location{{Role: role, Frame: s.frame, Ref: s.first.Ref()}}
+	if s.helper.Function != "" {
+		list = append(list, diagnosis.Location{Role: role, Frame: s.helper, Ref: s.first.Ref()})
+	}
+	return list
+}
+
 func because(s *site, end string) []diagnosis.Reason {
 	text := fmt.Sprintf("%d goroutines are in a %s of %s through %s", s.active, end, amount(s.length), s.callee)
+	if s.active == 1 {
+		text = fmt.Sprintf("a goroutine is in a %s of %s through %s", end, amount(s.length), s.callee)
+	}
 	if s.parked > 0 {
 		text += fmt.Sprintf("; %d more wait for the descriptor at the same line", s.parked)
 	}

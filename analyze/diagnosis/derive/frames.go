@@ -134,7 +134,7 @@ func Package(function string) string {
 }
 
 // UserFrame returns the index of the line a developer should open: the innermost frame of the user's own module, or else of a
-// dependency; ok is false when the stack holds neither.
+// dependency, that stands in a file; ok is false when the stack holds neither.
 func (f *Frames) UserFrame(s evidence.Stack) (int, bool) { return f.UserFrameFrom(s, 0) }
 
 // UserFrameFrom is UserFrame for the part of the stack that begins at frame from.
@@ -143,9 +143,11 @@ func (f *Frames) UserFrameFrom(s evidence.Stack, from int) (int, bool) {
 	for i := from; i < s.Len(); i++ {
 		switch f.Owner(s.FrameID(i)) {
 		case OwnerUser:
-			return i, true
+			if s.At(i).File != generated {
+				return i, true
+			}
 		case OwnerDependency:
-			if dependency < 0 {
+			if dependency < 0 && s.At(i).File != generated {
 				dependency = i
 			}
 		}

@@ -1,6 +1,7 @@
 package derive
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/gopostmortem/postmortem/analyze/diagnosis"
@@ -20,11 +21,12 @@ const (
 	PollSleep              // tiny sleeps
 	PollTimer              // re-arms a timer again and again
 	PollDeadline           // tiny deadlines
+	PollLength             // asks for the length of a channel
 )
 
 var pollPhrases = []string{"does not poll", "yields with runtime.Gosched", "polls in a select with a default",
 	"spins on an atomic variable", "spins on TryLock", "polls with tiny sleeps", "re-arms a timer that fires at once",
-	"polls with tiny deadlines"}
+	"polls with tiny deadlines", "polls the length of a channel"}
 
 // String is a phrase that fits behind "it".
 func (p PollShape) String() string { return pollPhrases[min(int(p), len(pollPhrases)-1)] }
@@ -41,6 +43,7 @@ var pollCalls = []pollCall{
 	{"runtime.selectnbrecv", PollSelect, "1.21-1.26"},
 	{"runtime.selectnbsend", PollSelect, "1.21-1.26"},
 	{"runtime.selectgo", PollSelect, "1.21-1.26; with several cases; beneath runtime.gopark it waits instead"},
+	{"runtime.chanlen", PollLength, "1.24-1.26; before, len of a channel is compiled to a load"},
 	{"sync/atomic.", PollSpin, "1.21-1.26; methods only, functions are compiled to instructions"},
 	{"internal/runtime/atomic.", PollSpin, "1.24-1.26"},
 	{"runtime/internal/atomic.", PollSpin, "1.21-1.23"},
@@ -64,6 +67,7 @@ type Poll struct {
 	Shape  PollShape
 	Frame  int    // index of the user frame whose loop it is
 	Weak   bool   // the loop looks at an atomic and makes a call: it may do more than ask
+	Outer  bool   // it was caught in what the loop calls, not in the polling call itself
 	Woken  bool   // it was just woken from the sleep and waits for a processor
 	Callee string // the library function it was caught in; empty when the loop's own code tells
 	Loop   *evidence.Loop
@@ -73,7 +77,7 @@ type Poll struct {
 // Polls finds polling loops.
 type Polls struct {
 	f      *Frames
-	loops  map[int64]*evidence.Loop
+	loops  map[int64][]*evidence.Loop // innermost first
 	alarms map[int64]*evidence.Alarm
 }
 
@@ -91,10 +95,10 @@ var OfPolls = &diagnosis.Derivation[*Polls]{
 }
 
 func newPolls(f *Frames, c *evidence.Case) *Polls {
-	polls := &Polls{f: f, loops: map[int64]*evidence.Loop{}, alarms: map[int64]*evidence.Alarm{}}
+	polls := &Polls{f: f, loops: map[int64][]*evidence.Loop{}, alarms: map[int64]*evidence.Alarm{}}
 	for i := range c.Loops {
-		if l := &c.Loops[i]; !l.Called {
-			polls.loops[l.Goroutine] = l
+		if l := &c.Loops[i]; !retries(l) {
+			polls.loops[l.Goroutine] = append(polls.loops[l.Goroutine], l)
 		}
 	}
 	for i := range c.Alarms {
@@ -112,7 +116,7 @@ func (p *Polls) Alarm(goroutine int64) *evidence.Alarm { return p.alarms[gorouti
 // Active says how a goroutine that is on a processor or wants one polls; PollNone when it does not seem to.
 func (p *Polls) Active(g evidence.Goroutine) Poll {
 	s := p.f.c.Stack(g.Stack)
-	end, ok := p.f.OutsideStandard(s, 0)
+	end, ok := p.outside(s, 0)
 	if !ok || g.Flags.Has(evidence.FlagSystem) {
 		return Poll{}
 	}
@@ -127,13 +131,101 @@ func (p *Polls) Active(g evidence.Goroutine) Poll {
 	}
 	if end > 0 { // only what the program itself calls: the library uses atomics and timers all the time
 		if shape := shapeOf(s.At(end - 1).Function); shape != PollNone {
-			return Poll{Shape: shape, Frame: end, Callee: s.At(end - 1).Function, Loop: p.loops[g.ID]}
+			return Poll{Shape: shape, Frame: end, Callee: s.At(end - 1).Function, Loop: p.around(g.ID, end)}
 		}
 	}
-	if l := p.loops[g.ID]; l != nil && (waits(l) || asks(l)) {
-		return Poll{Shape: PollSpin, Frame: end, Loop: l, Weak: !waits(l)}
+	for _, l := range p.loops[g.ID] {
+		switch {
+		case l.Depth < end && l.Depth < s.Len() && glue.MatchString(s.At(l.Depth).Function): // the entry of a wrapper, nobody's loop
+		case l.Called:
+			if poll := p.outer(s, l); poll.Shape != PollNone {
+				return poll
+			}
+		case waits(l) || asks(l):
+			return Poll{Shape: PollSpin, Frame: end, Loop: l, Weak: !waits(l)}
+		}
 	}
 	return Poll{}
+}
+
+// outside is the innermost frame that somebody of the program or of a dependency wrote.
+func (p *Polls) outside(s evidence.Stack, from int) (int, bool) {
+	first, ok := p.f.OutsideStandard(s, from)
+	for i := first; ok; i, ok = p.f.OutsideStandard(s, i+1) {
+		if !p.f.made(s, i) {
+			return i, true
+		}
+	}
+	return first, first >= 0
+}
+
+// ownerOf is the user frame whose code a loop is.
+func (p *Polls) ownerOf(s evidence.Stack, l *evidence.Loop) int {
+	at, ok := p.outside(s, l.Depth)
+	if !ok {
+		return l.Depth
+	}
+	return at
+}
+
+// around is the loop of a goroutine at or outside a frame, nil when there is none.
+func (p *Polls) around(goroutine int64, frame int) *evidence.Loop {
+	for _, l := range p.loops[goroutine] {
+		if l.Depth >= frame {
+			return l
+		}
+	}
+	return nil
+}
+
+// retries recognises the jump back of a function's entry: behind the call that grows the stack the function begins anew
+// (runtime.morestack, Go 1.21 to 1.26). That is no loop of the program.
+func retries(l *evidence.Loop) bool {
+	return slices.ContainsFunc(l.Callees, func(name string) bool { return strings.HasPrefix(name, "runtime.morestack") })
+}
+
+// Bounds of an outer loop that is taken for one that asks.
+const (
+	askingLoop  = 2 * tightLoop // bytes of its own code
+	askingCalls = 4             // calls that it makes each turn: what it asks, how it pauses, a look at the context
+)
+
+// outer judges a loop out of which the goroutine has called something: it polls when it makes one of the calls of polling, stores
+// nothing itself, and what it was caught in is a short question (its own callee, a lock, an atomic) and no work.
+func (p *Polls) outer(s evidence.Stack, l *evidence.Loop) Poll {
+	if l.Bytes > askingLoop || l.Calls > askingCalls || l.Stores > 0 || l.Depth >= s.Len() || !p.question(s, l.Depth) {
+		return Poll{}
+	}
+	for _, callee := range l.Callees {
+		if shape := shapeOf(callee); shape != PollNone {
+			return Poll{Shape: shape, Frame: p.ownerOf(s, l), Callee: callee, Loop: l, Outer: true}
+		}
+	}
+	return Poll{}
+}
+
+// question reports whether the frames that a loop called are no more than one function of the program and operations of locks.
+func (p *Polls) question(s evidence.Stack, depth int) bool {
+	written := 0
+	for i := range depth {
+		function := s.At(i).Function
+		switch p.f.Owner(s.FrameID(i)) {
+		case OwnerUser, OwnerDependency:
+			if !p.f.made(s, i) {
+				written++
+			}
+		case OwnerStandard:
+			if !lockWork(function) && shapeOf(function) == PollNone {
+				return false
+			}
+		case OwnerRuntime:
+			if !strings.HasPrefix(function, "runtime.asyncPreempt") && !strings.HasPrefix(function, "runtime.mapaccess") &&
+				function != "runtime.deferreturn" && shapeOf(function) == PollNone {
+				return false
+			}
+		}
+	}
+	return written <= 1
 }
 
 func shapeOf(function string) PollShape {
@@ -169,7 +261,7 @@ func (p *Polls) Parked(g evidence.Goroutine, limit int64) Poll {
 		return Poll{}
 	}
 	s := p.f.c.Stack(g.Stack)
-	end, ok := p.f.OutsideStandard(s, 0)
+	end, ok := p.outside(s, 0)
 	if !ok {
 		return Poll{}
 	}

@@ -76,7 +76,7 @@ func (t *target) subjects() []subject {
 		u := newUnwinder(t)
 		for _, p := range m.parts {
 			if p.place == placeGoroutine {
-				s.frames = t.symbols.appendFrames(s.frames, p.pcs, p.trap, func(pc uint64) role { return u.info(pc).role })
+				s.frames = t.symbols.appendFrames(s.frames, p.pcs, p.trap, u.info)
 			}
 		}
 		if len(s.frames) <= maxDelveDepth {

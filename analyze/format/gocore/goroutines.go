@@ -53,6 +53,7 @@ type gRow struct {
 // stackRow is one distinct stack of a worker: its pcs, and how its walk ended.
 type stackRow struct {
 	start, end uint32             // in the worker's arena
+	same       uint32             // number plus one of the stack before it with the same hash
 	note       evidence.StackNote // ElidedAt counts frames of the machine
 	firstTrap  bool               // the innermost pc is exact
 	id         evidence.StackID
@@ -72,7 +73,7 @@ type worker struct {
 	u         *unwinder
 	arena     []uint64
 	stacks    []stackRow
-	index     map[uint64][]uint32
+	index     map[uint64]uint32 // by hash: number of the stack that was added last, plus one
 	rows      []gRow
 	chans     []evidence.Sync // channels that were seen, the ones seen lately not again
 	recent    [1 << 10]uint64 // addresses of channels seen lately, by hash
@@ -110,7 +111,7 @@ func (t *target) readGoroutines(ctx context.Context) error {
 	}
 	workers := make([]*worker, jobs)
 	for i := range workers {
-		workers[i] = &worker{t: t, u: newUnwinder(t), index: map[uint64][]uint32{}, locks: map[uint64]evidence.SyncKind{},
+		workers[i] = &worker{t: t, u: newUnwinder(t), index: map[uint64]uint32{}, locks: map[uint64]evidence.SyncKind{},
 			lockCodes: map[uint64]*lockCode{}, waiting: map[waitKey]int{}, conds: map[uint64]bool{}}
 	}
 	for at := 0; at < len(list)/8; {
@@ -258,7 +259,8 @@ func (w *worker) intern(pcs []uint64, trap bool, note evidence.StackNote) uint32
 	for _, pc := range pcs {
 		h = (h ^ pc) * prime
 	}
-	for _, i := range w.index[h] {
+	for k := w.index[h]; k != 0; k = w.stacks[k-1].same {
+		i := k - 1
 		s := &w.stacks[i]
 		if s.firstTrap == trap && s.note == note && equalWords(w.arena[s.start:s.end], pcs) {
 			return i
@@ -270,8 +272,8 @@ func (w *worker) intern(pcs []uint64, trap bool, note evidence.StackNote) uint32
 		w.arena = slices.Grow(w.arena, int(need)) // twice as much: append's quarters would copy a long list five times
 	}
 	w.arena = append(w.arena, pcs...)
-	w.stacks = append(w.stacks, stackRow{start: at, end: at + uint32(len(pcs)), note: note, firstTrap: trap})
-	w.index[h] = append(w.index[h], i)
+	w.stacks = append(w.stacks, stackRow{start: at, end: at + uint32(len(pcs)), note: note, firstTrap: trap, same: w.index[h]})
+	w.index[h] = i + 1
 	return i
 }
 

@@ -24,9 +24,6 @@ func TestHolders(t *testing.T) {
 			i := die(t, "holders", p)
 			i.noGaps(t)
 			for _, l := range i.lines(t, "held") {
-				if i.Process.GOARCH == "arm64" && l[0] == "selfDeadlock" {
-					l[2] = "ambiguous" // only the address of the lock is left in the frame, and it is the other's as well
-				}
 				i.checkHolders(t, l[0], parseHex(t, l[1]), l[2], l[3:])
 			}
 		})
@@ -44,7 +41,9 @@ func (i *incident) checkHolders(t *testing.T, name string, lock uint64, grade st
 		f := i.Frame(h.Frame).Function
 		found = append(found, f)
 		text = append(text, fmt.Sprintf("\n\tgoroutine %d, %s, depth %d: %s: %s", h.Goroutine, f, h.Depth, h.Grade, h.Why))
-		if grade != "none" && grade != "any" && h.Grade.String() != grade || h.Reader != (mode == "reader") {
+		// What is left over in a frame on arm64 may lead to another place in the object as well.
+		weaker := i.Process.GOARCH == "arm64" && grade == "unique-candidate" && h.Grade == evidence.HoldAmbiguous
+		if grade != "none" && grade != "any" && h.Grade.String() != grade && !weaker || h.Reader != (mode == "reader") {
 			t.Errorf("%s: %s is %v, reader %t, want %s %s", name, f, h.Grade, h.Reader, grade, mode)
 		}
 		i.checkHoldFrame(t, name, h)

@@ -9,7 +9,7 @@ import (
 
 // merge adds the rows of a worker to the Builder.
 func (t *target) merge(w *worker) {
-	roleOf := func(pc uint64) role { return w.u.info(pc).role }
+	info := w.u.info
 	var c evidence.Coverage
 	for i := range w.rows {
 		r := &w.rows[i]
@@ -27,8 +27,8 @@ func (t *target) merge(w *worker) {
 		s := &w.stacks[r.stack]
 		if !s.done {
 			s.done = true
-			s.flags = stackFlags(w.arena[s.start:s.end], roleOf)
-			s.id = t.symbols.stack(w.arena[s.start:s.end], s.firstTrap, roleOf, s.note)
+			s.flags = stackFlags(w.arena[s.start:s.end], info)
+			s.id = t.symbols.stack(w.arena[s.start:s.end], s.firstTrap, info, s.note)
 		}
 		if s.note.Broken == "" {
 			c.GoroutinesUnwound++
@@ -38,7 +38,7 @@ func (t *target) merge(w *worker) {
 		t.goroutines++
 		if !s.shown {
 			s.shown = true
-			t.represent(w, s, r.id, roleOf)
+			t.represent(w, s, r.id, info)
 		}
 		r.flags |= s.flags
 		t.addRow(r, state, s.id)
@@ -48,9 +48,9 @@ func (t *target) merge(w *worker) {
 }
 
 // stackFlags are the flags that a stack gives to its goroutines.
-func stackFlags(pcs []uint64, roleOf func(uint64) role) evidence.Flags {
+func stackFlags(pcs []uint64, info func(uint64) *pcInfo) evidence.Flags {
 	for _, pc := range pcs {
-		if roleOf(pc) == roleCgoCallback {
+		if info(pc).role == roleCgoCallback {
 			return evidence.FlagCallback
 		}
 	}
@@ -58,11 +58,11 @@ func stackFlags(pcs []uint64, roleOf func(uint64) role) evidence.Flags {
 }
 
 // represent notes the first goroutine of a stack as the one whose variables stand for all.
-func (t *target) represent(w *worker, s *stackRow, goid int64, roleOf func(uint64) role) {
+func (t *target) represent(w *worker, s *stackRow, goid int64, info func(uint64) *pcInfo) {
 	if t.in.Options.Variables != format.VariablesOfGroups || len(t.representatives) == maxDelveStacks {
 		return
 	}
-	frames := t.symbols.appendFrames(nil, w.arena[s.start:s.end], s.firstTrap, roleOf)
+	frames := t.symbols.appendFrames(nil, w.arena[s.start:s.end], s.firstTrap, info)
 	t.representatives = append(t.representatives, subject{goid, frames})
 }
 

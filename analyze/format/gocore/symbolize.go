@@ -45,29 +45,38 @@ func (s *symbolizer) at(pc uint64, trap bool, trust evidence.Trust) []evidence.F
 }
 
 // stack symbolises a list of pcs. A frame above an injected call was interrupted, so its pc is exact.
-func (s *symbolizer) stack(pcs []uint64, firstTrap bool, roleOf func(pc uint64) role, note evidence.StackNote) evidence.StackID {
-	s.buf, note = s.appendStack(s.buf[:0], pcs, firstTrap, roleOf, note)
+func (s *symbolizer) stack(pcs []uint64, firstTrap bool, info func(pc uint64) *pcInfo, note evidence.StackNote) evidence.StackID {
+	s.buf, note = s.appendStack(s.buf[:0], pcs, firstTrap, info, note)
 	return s.b.Stack(s.buf, note)
 }
 
 // appendStack is appendFrames for a stack that may lack frames in the middle: ElidedAt counts machine frames before and logical
 // frames after.
-func (s *symbolizer) appendStack(buf []evidence.FrameID, pcs []uint64, firstTrap bool, roleOf func(pc uint64) role, note evidence.StackNote) ([]evidence.FrameID, evidence.StackNote) {
+func (s *symbolizer) appendStack(buf []evidence.FrameID, pcs []uint64, firstTrap bool, info func(pc uint64) *pcInfo, note evidence.StackNote) ([]evidence.FrameID, evidence.StackNote) {
 	if note.Elided == 0 {
-		return s.appendFrames(buf, pcs, firstTrap, roleOf), note
+		return s.appendFrames(buf, pcs, firstTrap, info), note
 	}
-	buf = s.appendFrames(buf, pcs[:note.ElidedAt], firstTrap, roleOf)
+	buf = s.appendFrames(buf, pcs[:note.ElidedAt], firstTrap, info)
 	gap := len(buf)
-	buf = s.appendFrames(buf, pcs[note.ElidedAt:], false, roleOf)
+	buf = s.appendFrames(buf, pcs[note.ElidedAt:], false, info)
 	note.ElidedAt = gap
 	return buf, note
 }
 
-func (s *symbolizer) appendFrames(buf []evidence.FrameID, pcs []uint64, firstTrap bool, roleOf func(pc uint64) role) []evidence.FrameID {
+func (s *symbolizer) appendFrames(buf []evidence.FrameID, pcs []uint64, firstTrap bool, info func(pc uint64) *pcInfo) []evidence.FrameID {
 	trap := firstTrap
 	for _, pc := range pcs {
-		buf = append(buf, s.at(pc, trap, evidence.TrustUnwound)...)
-		trap = roleOf(pc) == roleInjected
+		e := info(pc)
+		switch {
+		case trap:
+			buf = append(buf, s.at(pc, trap, evidence.TrustUnwound)...)
+		case e.frames == nil:
+			e.frames = s.at(pc, trap, evidence.TrustUnwound)
+			fallthrough
+		default:
+			buf = append(buf, e.frames...)
+		}
+		trap = e.role == roleInjected
 	}
 	return buf
 }

@@ -120,7 +120,7 @@ func (t *target) addThread(th *elfcore.Thread, w *threadWalk) {
 	for _, p := range w.parts {
 		frames = append(frames, p.native...)
 		own := evidence.StackNote{Elided: p.elided, ElidedAt: keepEnds}
-		frames, own = t.symbols.appendStack(frames, p.pcs, p.trap, func(pc uint64) role { return w.u.info(pc).role }, own)
+		frames, own = t.symbols.appendStack(frames, p.pcs, p.trap, w.u.info, own)
 		if own.Elided > 0 {
 			note.Elided, note.ElidedAt = own.Elided, own.ElidedAt
 		}

@@ -44,12 +44,13 @@ var roles = map[string]role{
 
 // pcInfo is what the unwinder needs to know of a pc; it is computed once per distinct pc.
 type pcInfo struct {
-	pc    uint64
-	fn    pcln.Func
-	delta uint64 // from SP to the end of the frame, the return address included on amd64
-	ok    bool   // the pc lies in a Go function
-	stop  bool   // the outermost frame, or a function whose SP cannot be followed
-	role  role
+	pc     uint64
+	fn     pcln.Func
+	delta  uint64 // from SP to the end of the frame, the return address included on amd64
+	ok     bool   // the pc lies in a Go function
+	stop   bool   // the outermost frame, or a function whose SP cannot be followed
+	role   role
+	frames []evidence.FrameID // of a call that returns here, once they were asked for
 }
 
 // pcCache maps pcs to pcInfo by open addressing: a map[uint64] costs twice as much, and this is the hottest look-up.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"runtime/metrics"
 	"runtime/pprof"
 	"time"
@@ -68,6 +69,7 @@ func inspect(ctx context.Context, core, folder string) error {
 	if folder != "" {
 		return profile(ctx, core, folder)
 	}
+	debug.SetGCPercent(20) // as the command does: cmd/postmortem, collectOften
 	stop := make(chan struct{})
 	top := watch(stop)
 	result, err := diagnose(ctx, core)
