@@ -166,8 +166,8 @@ func runReady(t *testing.T, exe, text string) (pid int) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		cmd.Process.Kill() //nolint:errcheck // it may be dead
-		cmd.Wait()         //nolint:errcheck // it was killed
+		cmd.Process.Kill()
+		cmd.Wait()
 	})
 	if in := bufio.NewScanner(out); !in.Scan() || in.Text() != "READY" {
 		t.Fatalf("the program said %q", in.Text())
@@ -184,7 +184,7 @@ func delveDump(t *testing.T, pid int, path string) {
 		}
 		t.Skipf("delve cannot attach here: %v", err)
 	}
-	defer group.Detach(false) //nolint:errcheck // the process is killed next
+	defer group.Detach(false)
 	f, err := os.Create(path)
 	if err != nil {
 		t.Fatal(err)
