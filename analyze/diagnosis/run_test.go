@@ -89,6 +89,19 @@ func TestValidateTellsAll(t *testing.T) {
 	}
 }
 
+// TestOpenQuestion: what a rule cannot explain is not covered up by what it says later.
+func TestOpenQuestion(t *testing.T) {
+	res := mustRun(t, Options{}, rule("asks", func(p *Pass) error {
+		p.Silent("nothing yet")
+		p.Open("%d goroutines wait", 30)
+		p.Silent("nothing else")
+		return nil
+	}))
+	if want := []Silence{{Rule: "asks", Why: "30 goroutines wait", Open: true}}; !reflect.DeepEqual(res.RuledOut, want) {
+		t.Errorf("ruled out %+v, want %+v", res.RuledOut, want)
+	}
+}
+
 // TestSilence has a rule for each reason to say nothing.
 func TestSilence(t *testing.T) {
 	needs := rule("needs", silent)
@@ -176,6 +189,9 @@ func TestOrder(t *testing.T) {
 		{Severity: Critical, Confidence: Possible, Class: "accept-backlog"},
 		{Severity: Warning, Confidence: Proved, Class: "accept-backlog"},
 		{Severity: Warning, Confidence: Likely, Class: "crash-nil"},
+		{Severity: Warning, Confidence: Likely, Class: "goroutine-explosion", Affected: 40000},
+		{Severity: Warning, Confidence: Likely, Class: "goroutine-explosion", Affected: 2000},
+		{Severity: Warning, Confidence: Likely, Class: "lock-hog", Affected: 900},
 		{Severity: Warning, Confidence: Likely, Class: "lock-hog", Victims: victims(9)},
 		{Severity: Warning, Confidence: Likely, Class: "lock-hog", Victims: victims(2), Rule: "a"},
 		{Severity: Warning, Confidence: Likely, Class: "lock-hog", Victims: victims(2), Rule: "b", Subject: evidence.GoroutineRef(4)},

@@ -126,7 +126,11 @@ func (m *maker) how(f *diagnosis.Finding) string {
 	if len(f.Because) != 1 {
 		speaks = "speak"
 	}
-	s += fmt.Sprintf(" %s %s for it, %s against.", Plural(len(f.Because), "observation"), speaks, Count(len(f.Against)))
+	s += fmt.Sprintf(" %s %s for it", Plural(len(f.Because), "observation"), speaks)
+	if f.Confidence < diagnosis.Proved { // against what is proved nothing speaks: what stands there is what it leaves open
+		s += fmt.Sprintf(", %s against", Count(len(f.Against)))
+	}
+	s += "."
 	grade, guessed := m.weakest(f)
 	if grade != evidence.HoldUnknown {
 		s += fmt.Sprintf(" Who holds the lock is inferred (%s): Go's locks do not record their owner.", grade)

@@ -155,7 +155,7 @@ func (m *maker) coverage() {
 		out.Sentence = "no goroutines and no threads were seen"
 	}
 	m.doc.Coverage = out
-	if m.momentary() && m.c.Kinds() != 0 {
+	if died := len(m.res.Findings) > 0 && crash(&m.res.Findings[0]); m.momentary() && m.c.Kinds() != 0 && !died {
 		m.doc.Notes = append(m.doc.Notes,
 			"The evidence shows a state, not a rate: it says what was going on at one moment, not how often or for how long.")
 	}

@@ -92,7 +92,7 @@ func placeOf(f *diagnosis.Finding, claim string) string {
 
 // callerOf names who called the function that died: often that is where the nil or the bad index came from.
 func callerOf(f *diagnosis.Finding, claim string) string {
-	if !crash(f) || len(f.Locations) == 0 {
+	if !crash(f) || len(f.Locations) == 0 || strings.Contains(claim, "called by") {
 		return ""
 	}
 	for _, l := range f.Locations[1:] {
@@ -150,6 +150,9 @@ func (m *maker) nothingFound(v *Verdict) {
 	case m.unexplained():
 		v.Status = Inconclusive
 		v.Sentence = "The process died of its own fault and no rule explains it: " + looked + "."
+	case m.open() != "":
+		v.Status = Inconclusive
+		v.Sentence = "Nothing found that is certain: " + looked + ", and something is open: " + m.open() + "."
 	default:
 		v.Status = Clean
 		v.Sentence = "Nothing found: " + looked + ", and none of them matched."
@@ -160,11 +163,49 @@ func (m *maker) nothingFound(v *Verdict) {
 	if d := m.doc.Death; d != nil { // who reads only the first sentence must learn what ended the process
 		v.Sentence = strings.TrimSuffix(v.Sentence, ".") + "; " + firstWord(d.Sentence, unicode.ToLower)
 	}
+	if who := m.running(); who != "" {
+		v.Detail = append(v.Detail, who)
+	}
 	if n := len(m.res.NotChecked); n > 0 {
 		v.Detail = append(v.Detail, Plural(n, "rule")+" could not be checked.")
 	}
 	v.Detail = append(v.Detail, "This does not rule out a disease that no rule knows, or one outside this process.")
 	v.Detail = append(v.Detail, m.doc.Notes...)
+}
+
+// open is what a rule saw and cannot explain; empty when there is nothing of that kind.
+func (m *maker) open() string {
+	for _, s := range m.res.RuledOut {
+		if s.Open {
+			return Clip(s.Why, maxSentence)
+		}
+	}
+	return ""
+}
+
+// maxRunning is how many places of running goroutines the verdict names.
+const maxRunning = 3
+
+// running says which goroutines of the program were on a processor or wanted one: where there is no finding, a loop that nobody
+// recognised is among them.
+func (m *maker) running() string {
+	var parts []string
+	for _, g := range m.c.Groups() {
+		active := g.State == evidence.StateRunning || g.State == evidence.StateRunnable || g.State == evidence.StatePreempted
+		at, ok := m.notable(g.Stack)
+		if !active || !ok || g.AnyFlag.Has(evidence.FlagSystem) || len(parts) == maxRunning {
+			continue
+		}
+		who := fmt.Sprintf("goroutine %d", m.c.Goroutines().ID(g.First))
+		if g.Count > 1 {
+			who = Plural(g.Count, "goroutine")
+		}
+		parts = append(parts, who+" in "+at)
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return "Running or ready to run at that moment: " + strings.Join(parts, "; ") + "."
 }
 
 func (m *maker) lookedAt() string {

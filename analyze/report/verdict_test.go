@@ -67,6 +67,23 @@ func TestSentenceParts(t *testing.T) {
 	}
 }
 
+// TestOpenQuestion: a queue that no rule explains is not a clean result, and who ran is named.
+func TestOpenQuestion(t *testing.T) {
+	b := newCase()
+	b.Coverage(evidence.Coverage{GoroutinesSeen: 1, GoroutinesUnwound: 1})
+	spin := frame(b, "main.spin", "/src/spin.go", 9)
+	b.Goroutine(evidence.Goroutine{ID: 7, State: evidence.StateRunning, Stack: b.Stack([]evidence.FrameID{spin}, evidence.StackNote{})})
+	res := result(b.Finish())
+	res.RuledOut = []diagnosis.Silence{{Rule: "lock-hog", Why: "30 goroutines wait for a lock", Open: true}}
+	v := report.Build(res, meta()).Verdict
+	if v.Status != report.Inconclusive || !strings.Contains(v.Sentence, "30 goroutines wait for a lock") {
+		t.Errorf("%s: %s", v.Status, v.Sentence)
+	}
+	if !strings.Contains(strings.Join(v.Detail, " "), "goroutine 7 in main.spin") {
+		t.Errorf("who ran is not named: %q", v.Detail)
+	}
+}
+
 func TestDeaths(t *testing.T) {
 	for _, c := range []struct {
 		death evidence.Death

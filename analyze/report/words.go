@@ -56,7 +56,11 @@ func ShortFunction(function string) string {
 	if paren := strings.Index(head, ".("); paren >= 0 {
 		return head[paren+1:] + args
 	}
-	return head[strings.LastIndexByte(head, '/')+1:] + args
+	head = head[strings.LastIndexByte(head, '/')+1:]
+	if strings.HasPrefix(head, "main.main.") { // a function literal of main
+		head = strings.TrimPrefix(head, "main.")
+	}
+	return head + args
 }
 
 // Place is the file's base name and the line: "session.go:88". It is empty when the file is not known.

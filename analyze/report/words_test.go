@@ -17,6 +17,7 @@ func TestWords(t *testing.T) {
 		{report.Size(1023), "1023 B"}, {report.Size(1536), "1.5 KiB"}, {report.Size(3 << 30), "3.0 GiB"}, {report.Size(1<<64 - 1), "16.0 EiB"},
 		{report.ShortFunction("example.com/app/hub.(*Hub).sweep"), "(*Hub).sweep"},
 		{report.ShortFunction("example.com/app/ledger.Append"), "ledger.Append"}, {report.ShortFunction("main.main"), "main.main"},
+		{report.ShortFunction("main.main.func1"), "main.func1"}, {report.ShortFunction("main.run.func1"), "main.run.func1"},
 		{report.ShortFunction("main.(*Cache[example.com/a/b.Key,int]).Get"), "(*Cache[example.com/a/b.Key,int]).Get"},
 		{report.ShortFunction("example.com/x.Map[...]"), "x.Map[...]"}, {report.ShortFunction(""), ""},
 		{report.Place("/src/app/session.go", 88), "session.go:88"}, {report.Place(`C:\app\session.go`, 0), "session.go"}, {report.Place("", 3), ""},

@@ -93,13 +93,16 @@ func (y *yield) weighTimed(l *loop) (diagnosis.Confidence, diagnosis.Severity, [
 			return diagnosis.Possible, diagnosis.Info, why
 		case a.AskedNS > 0, l.parked >= int(y.p.Limit("min-sleepers")):
 			return diagnosis.Likely, diagnosis.Warning, why
-		case l.active > 0:
+		case l.active > 0, y.switching() && y.alone(l):
 			return diagnosis.Possible, diagnosis.Warning, why
 		}
 		y.p.Silent("one %s is due within a millisecond, which happens by chance as well", a.Source)
 		return 0, 0, nil
 	}
 	switch {
+	case l.poll.Woken && y.switching() && y.alone(l): // nobody else makes the switches
+		return diagnosis.Possible, diagnosis.Warning, []diagnosis.Reason{{Refs: y.rates.Refs, Text: fmt.Sprintf(
+			"nothing else runs or is about to, and the busiest processor has switched goroutines about %.0f times a second", y.rates.Sched)}}
 	case l.poll.Woken && l.active >= int(y.p.Limit("min-sleepers")): // or sleepers that began together
 		return diagnosis.Possible, diagnosis.Info, nil
 	case l.poll.Woken:
@@ -125,8 +128,19 @@ func (y *yield) starts(l *loop) bool {
 	return false
 }
 
+// switching reports whether the processors switch as often as an execution trace asks of a loop.
+func (y *yield) switching() bool {
+	return y.rates.Known && y.rates.Seconds*1e9 >= shortestLife && y.rates.Sched >= y.p.Limit("quiet-per-second")
+}
+
 func alarmText(a *evidence.Alarm, n int) string {
 	if a.AskedNS > 0 {
+		switch a.Source {
+		case evidence.AlarmTimer:
+			return fmt.Sprintf("it waits for a timer or ticker of %s", nanoseconds(a.AskedNS))
+		case evidence.AlarmDeadline:
+			return fmt.Sprintf("it waits for a deadline %s ahead", nanoseconds(a.AskedNS))
+		}
 		return fmt.Sprintf("it sleeps for %s", nanoseconds(a.AskedNS))
 	}
 	return fmt.Sprintf("the %s of %s there is due within %s", a.Source, goroutines(n), nanoseconds(max(a.DueNS, 1)))

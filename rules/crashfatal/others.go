@@ -142,11 +142,49 @@ func (d *describer) asleep() diagnosis.Finding {
 			f.Subject = main.Ref()
 			f.Claim = fmt.Sprintf("every goroutine waited for another, so the runtime ended the process: main waited for %s in %s",
 				what(main.Reason), derive.Where(at))
+			f.Claim += d.others()
 			f.Locations = append(f.Locations, diagnosis.Location{Role: diagnosis.RoleWaiter, Frame: at, Ref: main.Ref()})
 		}
 	}
 	d.sleepers(&f)
 	return f
+}
+
+// others names what most of the other goroutines wait for: that is where main's wake-up is stuck.
+func (d *describer) others() string {
+	var most evidence.Group
+	for _, g := range d.waiting() {
+		if g.Count > most.Count && d.c.Goroutines().At(g.First).ID != 1 {
+			most = g
+		}
+	}
+	if most.Count == 0 {
+		return ""
+	}
+	at, _ := d.waitOf(d.c.Stack(most.Stack))
+	return fmt.Sprintf(", and %s for %s in %s", d.waited(most), what(most.Reason), derive.Where(at))
+}
+
+// waited is the beginning of a sentence about a group.
+func (d *describer) waited(g evidence.Group) string {
+	if g.Count > 1 {
+		return fmt.Sprintf("%d goroutines waited", g.Count)
+	}
+	return fmt.Sprintf("goroutine %d waited", d.c.Goroutines().ID(g.First))
+}
+
+// object says what a goroutine waits for beyond its reason, where the evidence has it: a channel and how full it is, a counter.
+func (d *describer) object(g evidence.Goroutine) string {
+	s, ok := d.c.Sync(g.WaitsOn)
+	switch {
+	case !ok || g.WaitsOn == 0:
+		return ""
+	case s.Kind == evidence.SyncChannel && s.Cap == 0:
+		return fmt.Sprintf(" (%s, without a buffer)", s.Ref())
+	case s.Kind == evidence.SyncChannel:
+		return fmt.Sprintf(" (%s, which holds %d of %d elements)", s.Ref(), s.Len, s.Cap)
+	}
+	return fmt.Sprintf(" (%s)", s.Ref())
 }
 
 // sleepers lists what the other goroutines wait for, by groups.
@@ -159,12 +197,8 @@ func (d *describer) sleepers(f *diagnosis.Finding) {
 		}
 		at, _ := d.waitOf(d.c.Stack(g.Stack))
 		first := d.c.Goroutines().At(g.First)
-		who := fmt.Sprintf("goroutine %d waited", first.ID)
-		if g.Count > 1 {
-			who = fmt.Sprintf("%d goroutines waited", g.Count)
-		}
 		f.Because = append(f.Because, diagnosis.Reason{
-			Text: fmt.Sprintf("%s for %s in %s", who, what(g.Reason), derive.Where(at)),
+			Text: fmt.Sprintf("%s for %s in %s%s", d.waited(g), what(g.Reason), derive.Where(at), d.object(first)),
 			Refs: []evidence.Ref{first.Ref(), evidence.StackRef(g.Stack)},
 		})
 		if first.ID != 1 {

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/gopostmortem/postmortem/analyze/diagnosis"
+	"github.com/gopostmortem/postmortem/analyze/diagnosis/derive"
 	"github.com/gopostmortem/postmortem/analyze/evidence"
 )
 
@@ -80,5 +81,25 @@ func TestQuotedNil(t *testing.T) {
 	f := died(t, evidence.Panic{Text: "handler: runtime error: invalid memory address or nil pointer dereference"})
 	if len(f.Against) != 1 || !strings.Contains(f.Against[0].Text, "quotes a nil dereference") {
 		t.Errorf("against it speaks %+v", f.Against)
+	}
+}
+
+// TestCauseWithMessage: the fix quotes the last cause that says something, not the bare number beneath it.
+func TestCauseWithMessage(t *testing.T) {
+	for _, tt := range []struct {
+		causes []string
+		want   string
+	}{
+		{[]string{"read schema: open x: no such file", "open x", "syscall.Errno(2)"}, "open x"},
+		{[]string{"disk full"}, "disk full"},
+		{[]string{"syscall.Errno(2)"}, "syscall.Errno(2)"},
+		{[]string{"parse(x) failed"}, "parse(x) failed"},
+		{nil, ""},
+	} {
+		b := evidence.NewBuilder()
+		b.Panic(evidence.Panic{Text: "x", Causes: tt.causes})
+		if got := innermost(b.Finish(), &derive.Crash{Chain: []int{0}}); got != tt.want {
+			t.Errorf("%q: got %q, want %q", tt.causes, got, tt.want)
+		}
 	}
 }

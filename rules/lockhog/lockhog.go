@@ -25,7 +25,8 @@ var Rule = &diagnosis.Rule{
 		Sees: "Several goroutines wait for one sync.Mutex, sync.RWMutex, sync.Once or file descriptor lock, and the goroutine that " +
 			"holds it is blocked (file, network, sleep, channel, another process, C) or computes at length. In a core the holder " +
 			"is inferred from memory, with a grade; in a goroutine dump it is guessed from the stacks: who stands behind the Lock " +
-			"in the function in which the others ask for it. Holders that wait for a further lock are followed to the root.",
+			"in the function in which the others ask for it. Holders that wait for a further lock are followed to the root; when they " +
+			"wait for each other in a circle, the circle is named.",
 		Hurts: "All goroutines that need the lock advance at the pace of the slowest thing that is done with it held. One slow disk, " +
 			"peer or log reader stops the whole service.",
 		Confirm: "Take a second core or dump a few seconds later: the same holder at the same line settles it. A mutex profile " +
@@ -34,7 +35,7 @@ var Rule = &diagnosis.Rule{
 			"to store the result. Where the order of writes matters, hand them to one goroutine over a channel. Give every call to " +
 			"the outside a deadline.",
 		Not: "A queue for a short section (lock-hot at most), goroutines that wait their turn to read one descriptor or to accept " +
-			"connections, conditions and wait groups: waiting is what they are for. Fewer waiters than min-waiters stay silent.",
+			"connections, a sync.Once that computes (a remark), conditions and wait groups: waiting is what they are for. Fewer waiters than min-waiters stay silent.",
 		Before: "func (l *Ledger) Append(r Record) error {\n\tl.mu.Lock()\n\tdefer l.mu.Unlock()\n\tl.seq++\n" +
 			"\treturn l.journal.Write(r.encode(l.seq)) // a slow disk stops every caller\n}",
 		After: "func (l *Ledger) Append(r Record) error {\n\tl.mu.Lock()\n\tl.seq++\n\tseq := l.seq\n\tl.mu.Unlock()\n" +

@@ -10,6 +10,7 @@ package lockhot
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/gopostmortem/postmortem/analyze/diagnosis"
 	"github.com/gopostmortem/postmortem/analyze/diagnosis/derive"
@@ -109,6 +110,8 @@ func (h *hot) judge(lock *derive.Lock) {
 	q := h.locks.Judge(lock, h.rates)
 	short := q.Verdict == derive.QueueShort || (q.Verdict == derive.QueueUnknown && q.Moves)
 	switch {
+	case lock.Once:
+		h.p.Silent("%s serves an initialisation: it takes no traffic when that has ended", lock.Name)
 	case !short:
 		h.p.Silent("%s is held by a goroutine that is slow or not known: see lock-hog", lock.Name)
 	case float64(lock.Total) < h.p.Limit("per-processor")*float64(procs):
@@ -142,7 +145,7 @@ func (h *hot) finding(lock *derive.Lock, q derive.Queue) diagnosis.Finding {
 }
 
 func (h *hot) because(lock *derive.Lock, q derive.Queue) []diagnosis.Reason {
-	list := []diagnosis.Reason{{Text: fmt.Sprintf("%d goroutines wait for %s, %d run or could inside a lock operation, %d elsewhere",
+	list := []diagnosis.Reason{{Text: fmt.Sprintf("%d goroutines wait for %s; of those that run or are ready to, %d are inside a lock operation and %d elsewhere",
 		lock.Total, lock.Name, h.moves, h.ready),
 		Refs: h.locks.Victims(lock, 3)}}
 	if g := q.Root.Holder.G; g.ID != 0 {
@@ -174,13 +177,18 @@ func (h *hot) confidence(q derive.Queue) diagnosis.Confidence {
 	return diagnosis.Possible
 }
 
+// maxLockLines bounds the distinct lines of waiters in a finding.
+const maxLockLines = 3
+
 // locations are where the lock is asked for, by most goroutines first, and the holder's line where one is known: nobody is to
 // blame for a short section, so the line to open is the Lock.
 func (h *hot) locations(lock *derive.Lock, q derive.Queue) []diagnosis.Location {
 	var list []diagnosis.Location
-	for _, w := range lock.Waiters[:min(len(lock.Waiters), 3)] {
+	for _, w := range lock.Waiters {
 		s := h.c.Stack(w.Stack)
-		if i, ok := h.f.UserFrame(s); ok {
+		i, ok := h.f.UserFrame(s)
+		known := ok && slices.ContainsFunc(list, func(l diagnosis.Location) bool { return l.Frame.File == s.At(i).File && l.Frame.Line == s.At(i).Line })
+		if ok && !known && len(list) < maxLockLines {
 			list = append(list, diagnosis.Location{Role: diagnosis.RoleLock, Frame: s.At(i)})
 		}
 	}

@@ -149,10 +149,10 @@ func sitesOf(p *diagnosis.Pass, frames *derive.Frames) (sites []site, tiny int) 
 var forwards = map[string]bool{"Read": true, "Write": true, "ReadByte": true, "WriteByte": true, "WriteString": true, "ReadFrom": true,
 	"WriteTo": true, "ReadAt": true, "WriteAt": true, "Flush": true}
 
-// beyondForwarder is the frame to blame: the caller of a method that hands its argument on to the method of the same name. How
+// beyondForwarder is the frame to blame: the caller of a method that hands its argument on to a method of the same kind. How
 // much is read at once was decided there.
 func beyondForwarder(frames *derive.Frames, s evidence.Stack, at int) int {
-	for at > 0 && forwards[derive.BaseName(s.At(at).Function)] && derive.BaseName(s.At(at).Function) == derive.BaseName(s.At(at-1).Function) {
+	for at > 0 && handsOn(derive.BaseName(s.At(at).Function), derive.BaseName(s.At(at-1).Function)) {
 		next, ok := frames.UserFrameFrom(s, at+1)
 		if !ok || frames.Owner(s.FrameID(next)) != derive.OwnerUser {
 			return at
@@ -160,6 +160,11 @@ func beyondForwarder(frames *derive.Frames, s evidence.Stack, at int) int {
 		at = next
 	}
 	return at
+}
+
+// handsOn reports whether a method and what it calls are of one direction: WriteByte calls Write.
+func handsOn(method, callee string) bool {
+	return forwards[method] && forwards[callee] && method[:4] == callee[:4]
 }
 
 // maxRefs bounds how many goroutines and transfers a finding names.

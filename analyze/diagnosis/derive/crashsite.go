@@ -53,9 +53,9 @@ func (f *Frames) siteBelow(s evidence.Stack, at int) (CrashSite, bool) {
 	return site, true
 }
 
-// helperNames are how functions are called that only raise what their caller hands them. The word stands alone or before a capital:
-// checkErr is one, checkout is not.
-var helperNames = regexp.MustCompile(`^(must|check|fatal|assert|panic|die|Must|Check|Fatal|Assert|Panic|Die)([^a-z].*)?$`)
+// helperNames are how functions are called that only raise what their caller hands them: the bare word, or with what it looks at.
+// mustLoad and checkConfig do work of their own, which is what failed; checkout has nothing to do with it.
+var helperNames = regexp.MustCompile(`^(?i:must|check|fatal|assert|panic|die)((On|If)?(No|Not)?(Err|Error|Errors|Nil|True|OK|Ok)?[0-9]?f?)$`)
 
 // unlockNames are how wrappers of Unlock are called.
 var unlockNames = regexp.MustCompile(`^((r|R)?(u|U)n(l|L)ock|release|Release)([^a-z].*)?$`)

@@ -7,8 +7,14 @@ import (
 )
 
 // Debugger is the command that opens the evidence in a debugger, with the real paths where the case knows them: "dlv core
-// ./server core.1234". tool is what stands before the paths. A case without a core, such as one from a log, gives "".
+// ./server core.1234". tool is what stands before the paths. A case without a core, such as one from a log, gives "", and so does
+// one whose executable has no debug information, without which a debugger has no variables to print.
 func Debugger(c *evidence.Case, tool string) string {
+	for _, g := range c.Gaps {
+		if strings.Contains(g.Why, "no debug information") {
+			return "" // it would show what the report shows
+		}
+	}
 	for _, s := range c.Sources {
 		if s.Format == "gocore" {
 			exe := c.Process.Executable

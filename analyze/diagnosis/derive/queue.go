@@ -42,6 +42,7 @@ type Reason struct {
 // processor) and for a hot one (3,000 to 130,000); see Rates.
 const (
 	hotRate   = 1000 // schedulings per second and processor from which a queue moves quickly
+	surelyHot = 3000 // the least that was measured for a hot lock; between the two, tickers and sleepers may make the switches
 	hotTicks  = 500  // and at least so many in all: start-up alone makes some hundred
 	slowRate  = 500  // schedulings per second and processor below which it does not
 	slowTime  = 0.5  // seconds the process must have run for that
@@ -106,6 +107,8 @@ func (l *Locks) judgeTime(q *Queue, lock *Lock, r Rates) {
 	switch {
 	case lock.Oldest >= slowAge:
 		decide(QueueSlow, true, l.refs(lock, 1), "a goroutine has waited for it for at least %d s", lock.Oldest)
+	case r.Known && r.Sched >= hotRate && r.Sched < surelyHot && l.callsOn(h) && l.alone(h):
+		decide(QueueSlow, false, self, "the holder is inside a call that it makes with the lock held, nobody else runs or is about to, and no goroutine is inside an operation of the lock")
 	case r.Known && r.Sched >= hotRate && r.Ticks >= hotTicks:
 		decide(QueueShort, true, r.Refs, "the busiest processor has switched goroutines about %.0f times a second since the start", r.Sched)
 	case r.Known && r.Sched < slowRate && r.Seconds >= slowTime:

@@ -58,6 +58,8 @@ func TestJudge(t *testing.T) {
 			s.b.Scheduler(evidence.Scheduler{GOMAXPROCS: 2})
 			queue(s, held, evidence.StateRunning, "", inside, 0)
 		}, Rates{}, QueueSlow, false},
+		{"computes in the library alone, some switches", func(s *sketch) { queue(s, held, evidence.StateRunning, "", "sort.Slice:3 "+inside, 1) },
+			Rates{Known: true, Seconds: 5, Sched: 2600, Ticks: 13000}, QueueSlow, false},
 		{"computes in the library", func(s *sketch) { queue(s, held, evidence.StateRunning, "", "sort.Slice:3 "+inside, 1) },
 			Rates{}, QueueSlow, false},
 		{"computes in the runtime", func(s *sketch) { queue(s, held, evidence.StateRunning, "", "runtime.mapassign:3 "+inside, 1) },

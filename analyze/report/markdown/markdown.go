@@ -132,7 +132,7 @@ func verdict(b *section, doc *report.Document) {
 		return
 	}
 	b.linef("")
-	b.table("finding", "rule", "severity", "status", "confidence", "affected")
+	b.table("finding", "rule", "severity", "status", "confidence", "who")
 	for i, f := range doc.Findings {
 		if i == maxFindings {
 			b.linef("\n%s in the JSON report.", report.Plural(len(doc.Findings)-i, "more finding"))

@@ -43,10 +43,14 @@ func finding(b *section, f report.Finding) {
 		}
 	}
 	if v := f.Victims; v != nil && v.Count > 0 {
-		b.linef("\nAffected: %s%s", report.Count(v.Count), refs(v.Sample, v.Count-len(v.Sample)))
+		b.linef("\nWho: %s%s", report.Count(v.Count), refs(v.Sample, v.Count-len(v.Sample)))
 	}
 	evidence(b, "Evidence", f.Because)
-	evidence(b, "What speaks against it", f.Against)
+	if f.Status == report.Established {
+		evidence(b, "What it leaves open", f.Against)
+	} else {
+		evidence(b, "What speaks against it", f.Against)
+	}
 	paragraph(b, "How sure", f.How)
 	paragraph(b, "What would settle it", f.Settle)
 	paragraph(b, "Fix", f.Fix)

@@ -136,11 +136,15 @@ func (p *page) finding(f report.Finding) {
 		p.location(l)
 	}
 	if v := f.Victims; v != nil && v.Count > 0 {
-		p.item("affected", report.Count(v.Count)+": "+p.list(v.Sample, v.Count))
+		p.item("who", report.Count(v.Count)+": "+p.list(v.Sample, v.Count))
 	}
 	p.excerpt(f.Source)
 	p.evidence("because", f.Because)
-	p.evidence("against", f.Against)
+	if f.Status == report.Established {
+		p.evidence("limits", f.Against)
+	} else {
+		p.evidence("against", f.Against)
+	}
 	p.item("how sure", f.How)
 	p.item("settle", f.Settle)
 	p.item("fix", f.Fix)
