@@ -148,7 +148,7 @@ const pageHead = `# Performance
 
 <!-- Written by "make bench"; the text stands in analyze/format/gocore/internal/bench/table.go. -->
 
-postmortem and its peers on the same cores, in one run, taking turns; each row is the median of its runs. To measure again:
+The tool and its peers on the same cores, in one run, taking turns; each row is the median of its runs. To measure again:
 
     make bench                              all of it, and this page; the first run makes the cores and takes a quarter of an hour
     make bench BENCH="-cores 1k,100k"       some cores, printed only
