@@ -62,13 +62,23 @@ func TestCutCoreInStructures(t *testing.T) {
 	}
 }
 
+// programAt is where in the core the program's own data begins: of a core that is cut before, not even the Go version is known. The
+// segments are in the order of addresses, and Go 1.26 may put the heap before a position-independent program.
+func (s *specimen) programAt(t *testing.T) int64 {
+	src, ok := s.t.core.Mem.Source(s.global(t, "runtime.firstmoduledata"))
+	if !ok {
+		t.Fatal("the program's data is not in the core")
+	}
+	return src.Offset
+}
+
 // checkCut reads the first size bytes of the core.
 func (s *specimen) checkCut(t *testing.T, size int64) {
 	path := s.copy(t, size)
 	c, err := readDamaged(t, path, format.Options{Executable: s.Exe})
 	if err != nil {
 		checkError(t, path, err)
-		if size > s.t.core.Size/10 {
+		if size > s.t.core.Size/10 && size > s.programAt(t) {
 			t.Error(err)
 		}
 		return
