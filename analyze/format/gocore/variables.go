@@ -71,8 +71,9 @@ func (t *target) program() layout.Program {
 	const prefix = "runtime."
 	funcs := map[string]pcln.Func{}
 	t.tab.All(func(f pcln.Func) bool {
-		if full := f.FullName(); strings.HasPrefix(full, prefix) {
-			funcs[full] = f
+		full := f.FullName()
+		if known := funcs[full]; strings.HasPrefix(full, prefix) && f.End-f.Entry > known.End-known.Entry {
+			funcs[full] = f // of two with one name the shorter is the wrapper between calling conventions
 		}
 		return true
 	})

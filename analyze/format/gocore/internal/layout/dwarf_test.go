@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -61,13 +62,13 @@ func TestExperiments(t *testing.T) {
 		t.Skipf("the toolchain is %s", local(t))
 	}
 	for _, arch := range Arches() {
-		ordinary, err := For("go1.26", arch)
+		ordinary, err := For(runtime.Version(), arch)
 		if err != nil {
 			t.Fatal(err)
 		}
 		for x, changes := range map[string]string{"nogreenteagc": "runtime.p", "goroutineleakprofile": "", "runtimesecret": ""} {
 			t.Run(x+"_"+arch, func(t *testing.T) {
-				version := "go1.26 X:" + x
+				version := runtime.Version() + " X:" + x
 				sameAsTable(t, build(t, "local", probe, []string{"GOARCH=" + arch, "GOEXPERIMENT=" + x}), version, arch)
 				l, err := For(version, arch)
 				if err != nil {
@@ -85,7 +86,7 @@ func TestExperiments(t *testing.T) {
 // TestDWARFFallsBack asks for a type that the program does not use.
 func TestDWARFFallsBack(t *testing.T) {
 	f := build(t, "local", "package main\n\nfunc main() { println() }\n", []string{"GOARCH=amd64"})
-	l, err := FromELF(f, "go"+local(t))
+	l, err := FromELF(f, runtime.Version())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +132,7 @@ func TestDWARFOfUnknownVersion(t *testing.T) {
 func TestNoDWARF(t *testing.T) {
 	for _, flags := range []string{"-ldflags=-w", "-ldflags=-s -w"} {
 		f := build(t, "local", probe, []string{"GOARCH=amd64"}, flags)
-		if l, err := FromELF(f, "go"+local(t)); !errors.Is(err, ErrNoDWARF) {
+		if l, err := FromELF(f, runtime.Version()); !errors.Is(err, ErrNoDWARF) {
 			t.Errorf("%s: %v, %v; want ErrNoDWARF", flags, l, err)
 		}
 	}
@@ -139,7 +140,7 @@ func TestNoDWARF(t *testing.T) {
 
 // TestDWARFForms reads the encodings that linkers and other tools make.
 func TestDWARFForms(t *testing.T) {
-	version := "go" + local(t)
+	version := runtime.Version()
 	t.Run("pie", func(t *testing.T) {
 		sameAsTable(t, build(t, "local", probe, []string{"GOARCH=amd64"}, "-buildmode=pie"), version, "amd64")
 	})
@@ -183,7 +184,7 @@ func withC(source string) string {
 // TestDWARFAgainstStandardLibrary compares every struct with what debug/dwarf makes of it.
 func TestDWARFAgainstStandardLibrary(t *testing.T) {
 	f := build(t, "local", probe, []string{"GOARCH=amd64"})
-	l, err := FromELF(f, "go"+local(t))
+	l, err := FromELF(f, runtime.Version())
 	if err != nil {
 		t.Fatal(err)
 	}

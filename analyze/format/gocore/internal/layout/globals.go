@@ -45,10 +45,13 @@ type Global struct {
 	Size    uint64   // bytes, from the symbol table; 0 when recovered from code
 	For     []string // functions whose code says so; nil for a symbol
 	Against []string // functions whose code says otherwise
+	// OnePart says that all those functions refer to the same part of the variable, and not to its start. Where a patch release
+	// has moved that part, they are wrong together.
+	OnePart bool
 }
 
-// Weak reports whether the address rests on a single function's word.
-func (g Global) Weak() bool { return len(g.For) == 1 }
+// Weak reports whether the address rests on a single function's word, or on a single part of the variable.
+func (g Global) Weak() bool { return len(g.For) == 1 || g.OnePart }
 
 // Globals holds the addresses of the runtime's global variables. It is immutable.
 type Globals struct {

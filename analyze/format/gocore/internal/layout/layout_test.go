@@ -15,7 +15,7 @@ func eachTable(t *testing.T, check func(t *testing.T, l *Layout)) {
 	for _, release := range Known("") {
 		for _, arch := range Arches() {
 			t.Run(release+"_"+arch, func(t *testing.T) {
-				l, err := For("go"+release, arch)
+				l, err := For(tableToolchain(t, release), arch)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -26,6 +26,16 @@ func eachTable(t *testing.T, check func(t *testing.T, l *Layout)) {
 			})
 		}
 	}
+}
+
+// tableToolchain is the version that the table of a release was made with.
+func tableToolchain(t *testing.T, release string) string {
+	t.Helper()
+	table, err := loadTable("go" + release + "_amd64")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return table.toolchain
 }
 
 // measured are offsets that were read from cores with a debugger, before these tables existed.
@@ -218,6 +228,7 @@ func TestWaitReasonNumbers(t *testing.T) {
 func TestDoubts(t *testing.T) {
 	for version, want := range map[string]string{
 		"go1.26rc1":              "pre-release",
+		"go1.26.9999":            "by a later patch release",
 		"devel go1.26-abc":       "development version",
 		"go1.26.8 X:nosuchthing": "GOEXPERIMENT=nosuchthing",
 	} {

@@ -28,7 +28,7 @@ const agreeing = 2
 
 // Recover finds the addresses of globals in an executable without symbols. The tables say, for each variable, which
 // data references of which functions of the runtime are its address. A function whose code has another number of references
-// than it had when the table was made does not vote; of the others at least two must agree, and more than disagree.
+// than it had when the table was made does not vote; of the others at least two must agree, and more than twice as many as disagree.
 // Where the executable has only one of the functions, its word is taken, and the Global is Weak.
 //
 // What was not found is in Globals.Missing with the reason. The error is an *UnknownVersionError when there is no table.
@@ -114,6 +114,7 @@ func trimPadding(arch string, code []byte) []byte {
 // vote asks each function for the address of a variable.
 func (s *scanner) vote(refs []ref) (Global, error) {
 	says := map[uint64][]string{}
+	parts := map[uint64]map[uint64]bool{} // address -> offsets of what refers to it
 	present := map[string]bool{}
 	var why error
 	for _, r := range refs {
@@ -128,8 +129,14 @@ func (s *scanner) vote(refs []ref) (Global, error) {
 		if !slices.Contains(says[addr], r.function) {
 			says[addr] = append(says[addr], r.function)
 		}
+		if parts[addr] == nil {
+			parts[addr] = map[uint64]bool{}
+		}
+		parts[addr][r.add] = true
 	}
-	return count(says, len(present), why)
+	best, err := count(says, len(present), why)
+	best.OnePart = len(parts[best.Addr]) == 1 && !parts[best.Addr][0]
+	return best, err
 }
 
 // ask takes the address from one reference.
@@ -167,7 +174,7 @@ func count(says map[uint64][]string, present int, why error) (Global, error) {
 		return best, fmt.Errorf("no function has a reference to it: %w", why)
 	case len(best.For) < min(agreeing, present):
 		return best, fmt.Errorf("only %s refers to it", best.For[0])
-	case len(best.Against) >= len(best.For):
+	case 2*len(best.Against) >= len(best.For):
 		return best, fmt.Errorf("%d functions say %#x, %d otherwise", len(best.For), best.Addr, len(best.Against))
 	}
 	return best, nil

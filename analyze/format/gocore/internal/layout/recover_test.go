@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -103,7 +104,7 @@ func TestRecoverCgo(t *testing.T) {
 				lacking(t, compiler, err)
 			}
 			f := build(t, "local", withC(probe), []string{"GOARCH=" + arch, "CGO_ENABLED=1", "CC=" + compiler})
-			recovered(t, f, "go"+local(t), always)
+			recovered(t, f, runtime.Version(), always)
 		})
 	}
 }
@@ -142,7 +143,7 @@ func TestRecoverStripped(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := Recover("go"+local(t), arch, programOf(t, without, without.Section(".text").Addr))
+		got, err := Recover(runtime.Version(), arch, programOf(t, without, without.Section(".text").Addr))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -220,7 +221,7 @@ func TestVote(t *testing.T) {
 	from := func(function string, nth, total int) ref {
 		return ref{variable: "v", function: function, nth: nth, total: total, add: 8}
 	}
-	refs := []ref{from("a", 0, 1), from("b", 1, 2), from("c", 0, 1)}
+	refs := []ref{from("a", 0, 1), from("b", 1, 2), from("c", 0, 1), {variable: "v", function: "d", total: 1}}
 	tests := []struct {
 		name      string
 		functions map[string][]uint64
@@ -229,7 +230,8 @@ func TestVote(t *testing.T) {
 		why       string
 	}{
 		{"all agree", map[string][]uint64{"a": {0x500008}, "b": {1 << 22, 0x500008}, "c": {0x500008}}, 0x500000, 3, ""},
-		{"two against one", map[string][]uint64{"a": {0x500008}, "b": {1 << 22, 0x500008}, "c": {0x600008}}, 0x500000, 2, ""},
+		{"one of four against", map[string][]uint64{"a": {0x500008}, "b": {1 << 22, 0x500008}, "c": {0x500008}, "d": {0x600000}}, 0x500000, 3, ""},
+		{"two against one", map[string][]uint64{"a": {0x500008}, "b": {1 << 22, 0x500008}, "c": {0x600008}}, 0, 0, "2 functions say 0x500000, 1 otherwise"},
 		{"one changed", map[string][]uint64{"a": {0x500008}, "b": {0x600008, 0x700008, 0x800008}, "c": {0x500008}}, 0x500000, 2, ""},
 		{"one against one", map[string][]uint64{"a": {0x500008}, "b": {1 << 22, 0x600008}}, 0, 0, "only a refers to it"},
 		{"one of two", map[string][]uint64{"a": {0x500008}, "b": {0x600008}}, 0, 0, "only a refers to it"},
@@ -250,10 +252,35 @@ func TestVote(t *testing.T) {
 				}
 				return
 			}
-			if err != nil || got.Addr != test.want || len(got.For) != test.votes || got.Weak() != (test.votes == 1) {
+			if err != nil || got.Addr != test.want || len(got.For) != test.votes || !got.Weak() {
 				t.Errorf("%#x by %v, %v; want %#x by %d", got.Addr, got.For, err, test.want, test.votes)
 			}
 		})
+	}
+}
+
+// TestWeak checks when agreement counts as independent.
+func TestWeak(t *testing.T) {
+	tests := []struct {
+		name string
+		refs []ref
+		weak bool
+	}{
+		{"one function", []ref{{"v", "a", 0, 1, 0}}, true},
+		{"two at the start", []ref{{"v", "a", 0, 1, 0}, {"v", "b", 0, 1, 0}}, false},
+		{"two at the same part", []ref{{"v", "a", 0, 1, 8}, {"v", "b", 0, 1, 8}}, true},
+		{"two at different parts", []ref{{"v", "a", 0, 1, 8}, {"v", "b", 0, 1, 16}}, false},
+	}
+	for _, test := range tests {
+		functions := map[string][]uint64{}
+		for _, r := range test.refs {
+			functions[r.function] = []uint64{0x500000 + r.add}
+		}
+		s := &scanner{program: fake(functions), arch: "amd64", scanned: map[string]scan{}}
+		got, err := s.vote(test.refs)
+		if err != nil || got.Addr != 0x500000 || got.Weak() != test.weak {
+			t.Errorf("%s: %+v, %v; want weak %v", test.name, got, err, test.weak)
+		}
 	}
 }
 

@@ -31,14 +31,12 @@ type Source struct {
 	Constants   map[string]int64
 	BaseOf      map[string]int64 // the constants of the base
 	References  []Reference
-	Compared    string         // the newest patch release, or ""
-	Newest      []TypeSource   // programs built with it, whose types must be the same
-	Earlier     []EarlierPatch // oldest first
+	Others      []OtherPatch // oldest first; the last is the newest
 }
 
-// EarlierPatch is the last patch release before one that changed layouts.
-type EarlierPatch struct {
-	Before      int // the patch release that changed them
+// OtherPatch is another patch release of the same release.
+type OtherPatch struct {
+	Before      int // the patch release after this one, when that one changed layouts; else 0
 	Toolchain   string
 	Programs    []TypeSource
 	WaitReasons []string
@@ -114,6 +112,9 @@ func WriteTable(w io.Writer, s Source) error {
 		writeTypes(&b, base, own)
 		writeDropped(&b, base, own)
 		writeConstants(&b, s.Constants, s.BaseOf)
+	}
+	if len(s.Others) > 0 {
+		fmt.Fprintf(&b, "compared %s\n", s.Others[len(s.Others)-1].Toolchain)
 	}
 	writeReferences(&b, s.References)
 	if err := s.writePatches(&b, own); err != nil {
@@ -191,32 +192,42 @@ func writeConstants(b *strings.Builder, own, base map[string]int64) {
 	}
 }
 
-// writePatches writes the sections of earlier patch releases, and checks the newest.
+// writePatches writes what was different in earlier patch releases. One that is not the last before a change must be as
+// the next that is, and the newest must be as the table.
 func (s *Source) writePatches(b *strings.Builder, own *types) error {
-	if s.Compared != "" {
-		newest, err := typesOf(s.Newest)
+	following, reasons := own, s.WaitReasons
+	var sections []string
+	for _, other := range slices.Backward(s.Others) {
+		was, err := typesOf(other.Programs)
 		if err != nil {
-			return fmt.Errorf("%s: %w", s.Compared, err)
+			return fmt.Errorf("%s: %w", other.Toolchain, err)
+		}
+		if other.Before > 0 {
+			sections = append(sections, other.section(s, own, was))
+			following, reasons = was, other.WaitReasons
+			continue
 		}
 		var changed strings.Builder
-		if writeTypes(&changed, own, newest); changed.Len() > 0 {
-			return fmt.Errorf("%s has other types than %s: make the table from it:\n%s", s.Compared, s.Toolchain, changed.String())
+		if writeTypes(&changed, following, was); changed.Len() > 0 || !slices.Equal(reasons, other.WaitReasons) {
+			return fmt.Errorf("%s has other types or wait reasons than the releases after it: find the patch release that changed them:\n%s", other.Toolchain, changed.String())
 		}
-		fmt.Fprintf(b, "compared %s\n", s.Compared)
 	}
-	for _, e := range s.Earlier {
-		was, err := typesOf(e.Programs)
-		if err != nil {
-			return fmt.Errorf("%s: %w", e.Toolchain, err)
-		}
-		fmt.Fprintf(b, "before %d %s\n", e.Before, e.Toolchain)
-		writeTypes(b, own, was)
-		writeDropped(b, own, was)
-		if !slices.Equal(e.WaitReasons, s.WaitReasons) {
-			writeReasons(b, e.WaitReasons)
-		}
+	for _, section := range slices.Backward(sections) {
+		b.WriteString(section)
 	}
 	return nil
+}
+
+// section is the text of an earlier patch release.
+func (o *OtherPatch) section(s *Source, own, was *types) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "before %d %s\n", o.Before, o.Toolchain)
+	writeTypes(&b, own, was)
+	writeDropped(&b, own, was)
+	if !slices.Equal(o.WaitReasons, s.WaitReasons) {
+		writeReasons(&b, o.WaitReasons)
+	}
+	return b.String()
 }
 
 func writeReferences(b *strings.Builder, refs []Reference) {

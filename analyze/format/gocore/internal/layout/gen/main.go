@@ -13,6 +13,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/gopostmortem/postmortem/analyze/format/gocore/internal/layout"
@@ -43,11 +44,21 @@ var newest = map[string]string{
 // earlierPatches are the patch releases that changed layouts: each stands for those from the one before it in the list on.
 // They were found by comparing the DWARF of the first and last patch release, and of those between them by bisection.
 var earlierPatches = map[string][]int{
-	"1.21": {7},        // runtime.rwmutex
-	"1.23": {3, 4, 12}, // runtime.timer; workType and a wait reason; runtime.m
-	"1.24": {6},        // runtime.m
-	"1.25": {8},        // os.file
-	"1.26": {1},        // os.file
+	"1.21": {7},           // runtime.rwmutex
+	"1.23": {2, 3, 4, 12}, // runtime.timer, twice; workType and a wait reason; runtime.m
+	"1.24": {6},           // runtime.m
+	"1.25": {8},           // os.file
+	"1.26": {1},           // os.file
+}
+
+// otherPatches are the toolchains of a release with which its table is compared: the first, those before a change, the newest.
+func otherPatches(release string) []string {
+	list := []string{"go" + release + ".0"}
+	for _, patch := range earlierPatches[release] {
+		list = append(list, fmt.Sprintf("go%s.%d", release, patch-1))
+	}
+	list = append(list, newest[release])
+	return slices.Compact(list)
 }
 
 // experiments are the GOEXPERIMENT settings under which types are compared with the default: those that change the
@@ -82,7 +93,7 @@ func main() {
 
 // writeFile makes the table of one release and architecture.
 func writeFile(folder, release, arch string) error {
-	text, err := generate(release, arch, true)
+	text, err := generate(release, arch, everything)
 	if err != nil {
 		return fmt.Errorf("table of Go %s for %s: %w", release, arch, err)
 	}
@@ -91,9 +102,15 @@ func writeFile(folder, release, arch string) error {
 
 func tableName(release, arch string) string { return "go" + release + "_" + arch }
 
-// generate gives the text of a table. What it says of other patch releases and of experiments comes last in it, so that a
-// table without is the start of one with.
-func generate(release, arch string, others bool) ([]byte, error) {
+// How much of a table generate makes. Each is the start of the next one's text.
+const (
+	ownPatch   = iota // the types and constants of the table's toolchain
+	allPatches        // other patch releases too, and references from code
+	everything        // experiments too
+)
+
+// generate gives the text of a table.
+func generate(release, arch string, extent int) ([]byte, error) {
 	dir, err := os.MkdirTemp("", "layout-gen-")
 	if err != nil {
 		return nil, err
@@ -104,8 +121,13 @@ func generate(release, arch string, others bool) ([]byte, error) {
 	if err := b.fill(&source, release); err != nil {
 		return nil, err
 	}
-	if others {
-		if err := b.fillOthers(&source, release); err != nil {
+	if extent >= allPatches {
+		if err := b.fillPatches(&source, release); err != nil {
+			return nil, err
+		}
+	}
+	if extent >= everything {
+		if err := b.fillExperiments(&source, release); err != nil {
 			return nil, err
 		}
 	}
@@ -131,28 +153,30 @@ func (b *builder) fill(s *layout.Source, release string) error {
 			return err
 		}
 	}
-	if err := b.facts(s); err != nil {
-		return err
-	}
-	return b.references(s)
+	return b.facts(s)
 }
 
-// fillOthers builds programs with other patch releases and under experiments.
-func (b *builder) fillOthers(s *layout.Source, release string) error {
-	other := &builder{dir: filepath.Join(b.dir, "newest"), toolchain: newest[release]}
-	last, err := other.compare(s)
-	if err != nil {
-		return err
-	}
-	s.Compared, s.Newest = other.toolchain, last.Programs
-	for _, patch := range earlierPatches[release] {
-		old := &builder{dir: filepath.Join(b.dir, fmt.Sprint("before", patch)), toolchain: fmt.Sprintf("go%s.%d", release, patch-1)}
-		e, err := old.compare(s)
+// fillPatches builds programs with other patch releases.
+func (b *builder) fillPatches(s *layout.Source, release string) error {
+	for _, toolchain := range otherPatches(release) {
+		other := &builder{dir: filepath.Join(b.dir, toolchain), toolchain: toolchain}
+		found, err := other.compare(s)
 		if err != nil {
 			return err
 		}
-		s.Earlier = append(s.Earlier, layout.EarlierPatch{Before: patch, Toolchain: old.toolchain, Programs: e.Programs, WaitReasons: e.WaitReasons})
+		p := layout.OtherPatch{Toolchain: toolchain, Programs: found.Programs, WaitReasons: found.WaitReasons}
+		for _, patch := range earlierPatches[release] {
+			if toolchain == fmt.Sprintf("go%s.%d", release, patch-1) {
+				p.Before = patch
+			}
+		}
+		s.Others = append(s.Others, p)
 	}
+	return b.references(s, release)
+}
+
+// fillExperiments builds programs under GOEXPERIMENT settings.
+func (b *builder) fillExperiments(s *layout.Source, release string) error {
 	s.Experiments = map[string][]layout.TypeSource{}
 	for _, x := range strings.Fields(experiments[release]) {
 		f, err := b.build(variant{arch: s.Arch, program: "medium", env: []string{"GOEXPERIMENT=" + x}})

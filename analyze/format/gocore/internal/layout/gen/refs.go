@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"debug/elf"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"sort"
 	"strings"
@@ -24,23 +26,41 @@ var referenceVariants = []variant{
 // other patch releases, whose functions differ here and there.
 const perVariable = 7
 
-// references finds the references to the wanted variables that all variants share.
-func (b *builder) references(s *layout.Source) error {
+// references finds the references to the wanted variables that all variants share, and those of other patch releases do not
+// contradict: there a variable may have grown, so that what functions refer to in it is elsewhere.
+func (b *builder) references(s *layout.Source, release string) error {
 	var programs []*witness
 	for _, v := range referenceVariants {
 		v.arch = s.Arch
-		f, err := b.build(v)
-		if err != nil {
+		if err := b.witness(v, &programs); err != nil {
 			return err
 		}
-		w, err := witnessOf(f, s.Arch)
-		f.Close()
-		if err != nil {
+	}
+	for _, toolchain := range otherPatches(release) {
+		other := &builder{dir: filepath.Join(b.dir, "refs-"+toolchain), toolchain: toolchain}
+		if err := os.Mkdir(other.dir, 0o755); err != nil {
 			return err
 		}
-		programs = append(programs, w)
+		if err := other.witness(variant{arch: s.Arch, program: "small"}, &programs); err != nil {
+			return err
+		}
 	}
 	s.References = choose(shared(programs))
+	return nil
+}
+
+// witness builds a program and adds what its code says.
+func (b *builder) witness(v variant, programs *[]*witness) error {
+	f, err := b.build(v)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	w, err := witnessOf(f, v.arch)
+	if err != nil {
+		return fmt.Errorf("%s: %w", b.toolchain, err)
+	}
+	*programs = append(*programs, w)
 	return nil
 }
 
@@ -91,8 +111,19 @@ func choose(found map[layout.Reference]bool) []layout.Reference {
 	return chosen
 }
 
-// firstOfEach takes one reference for each form of the code of the first few functions.
+// firstOfEach takes the first few functions, and one reference for each form of their code. Functions that refer to a
+// part of the variable that none before them did go first: those that refer to the same part are no independent witnesses,
+// since all are wrong when the part moves.
 func firstOfEach(list []layout.Reference) []layout.Reference {
+	parts := map[uint64]int{}
+	turn := map[string]int{}
+	for _, r := range list {
+		if _, ok := turn[r.Function]; !ok {
+			turn[r.Function] = parts[r.Add]
+			parts[r.Add]++
+		}
+	}
+	slices.SortStableFunc(list, func(x, y layout.Reference) int { return cmp.Compare(turn[x.Function], turn[y.Function]) })
 	type form struct {
 		function string
 		total    int
