@@ -39,8 +39,8 @@ func (t *target) mayRunC() bool {
 
 // nativeFrames walks frames of C until it meets Go code. regs are those of the thread, or those that a signal saved.
 func (w *threadWalk) nativeFrames(regs *elfcore.Regs, at start) (start, bool) {
-	if m := w.m; m != nil && m.vdsoPC != 0 && m.vdsoSP != 0 && w.u.info(m.vdsoPC).ok {
-		return start{pc: m.vdsoPC, sp: m.vdsoSP}, true // the runtime notes where it called the vDSO from
+	if next, ok := w.beforeVDSO(); ok {
+		return next, true
 	}
 	if w.t.native == nil {
 		return w.leaveC("it is in code outside Go")

@@ -255,6 +255,10 @@ func (w *threadWalk) goFrames(at start) (next start, ok bool) {
 		if where == placeSystem {
 			return w.toGoroutine(w.t.atSyscall)
 		}
+	case roleNone:
+		if next, ok := w.beforeVDSO(); ok && e.broken == "" && w.u.info(e.pc).writesSP {
+			return next, true
+		}
 	}
 	if e.broken != "" && where == placeSystem && e.pc != 0 && !w.u.info(e.pc).ok {
 		return start{pc: e.pc, sp: e.sp, trap: false}, w.canUnwindNative()
@@ -263,6 +267,17 @@ func (w *threadWalk) goFrames(at start) (next start, ok bool) {
 		w.broken = e.broken
 	}
 	return start{}, false
+}
+
+// beforeVDSO returns where the thread called the vDSO from: the runtime notes it for the time of the call, in which it changes to
+// the system stack (runtime/sys_linux_amd64.s, nanotime1).
+func (w *threadWalk) beforeVDSO() (start, bool) {
+	m := w.m
+	if m == nil || m.vdsoPC == 0 || m.vdsoSP == 0 || w.jumped || !w.u.info(m.vdsoPC).ok {
+		return start{}, false
+	}
+	w.jumped = true
+	return start{pc: m.vdsoPC, sp: m.vdsoSP}, true
 }
 
 // toGoroutine goes from the system stack to the goroutine that the thread executes, once.

@@ -44,13 +44,14 @@ var roles = map[string]role{
 
 // pcInfo is what the unwinder needs to know of a pc; it is computed once per distinct pc.
 type pcInfo struct {
-	pc     uint64
-	fn     pcln.Func
-	delta  uint64 // from SP to the end of the frame, the return address included on amd64
-	ok     bool   // the pc lies in a Go function
-	stop   bool   // the outermost frame, or a function whose SP cannot be followed
-	role   role
-	frames []evidence.FrameID // of a call that returns here, once they were asked for
+	pc       uint64
+	fn       pcln.Func
+	delta    uint64 // from SP to the end of the frame, the return address included on amd64
+	writesSP bool   // it stops because the function changes SP in a way that no table tells
+	ok       bool   // the pc lies in a Go function
+	stop     bool   // the outermost frame, or a function whose SP cannot be followed
+	role     role
+	frames   []evidence.FrameID // of a call that returns here, once they were asked for
 }
 
 // pcCache maps pcs to pcInfo by open addressing: a map[uint64] costs twice as much, and this is the hottest look-up.
@@ -138,7 +139,7 @@ func (u *unwinder) resolve(e *pcInfo) {
 	e.stop = !ok || flags&pcln.FlagTopFrame != 0
 	// cgocallback writes SP but keeps both stacks unwindable (runtime/traceback.go, resolveInternal).
 	if flags&pcln.FlagSPWrite != 0 && e.role != roleCgoCallback {
-		e.stop = true
+		e.stop, e.writesSP = true, true
 	}
 	if e.role == roleSigreturn {
 		e.stop = true // what lies above is the kernel's signal frame
