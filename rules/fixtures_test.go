@@ -44,11 +44,6 @@ func TestOlderRuntimes(t *testing.T) {
 			incidents := ruletest.Every(t, nil)
 			for i := range incidents {
 				incidents[i].Program.Toolchain = toolchain
-				if incidents[i].Program.Scenario == "busy-proxy" {
-					// Its deadlines are microseconds away, and the newest time in a core is up to some ten milliseconds old: whether
-					// they are seen to be near is luck before Go 1.23.
-					incidents[i].Lacks = []string{"busy-yield"}
-				}
 				if strings.HasPrefix(incidents[i].Program.Scenario, "crash-") {
 					text := incidents[i]
 					text.Name, text.Text = text.Program.Scenario+" text", true

@@ -58,7 +58,7 @@ func TestJudge(t *testing.T) {
 				res.RuledOut = []diagnosis.Silence{{Rule: "loud", Why: "nobody runs"}}
 			}
 			j := judge{scenario: "demo", wants: tt.wants, rules: []*diagnosis.Rule{loud}, lacks: tt.lacks}
-			faults := strings.Join(j.faults(res), "\n")
+			faults := strings.Join(append(j.faults(res), j.unmet(res)...), "\n")
 			if (tt.fault == "") != (faults == "") || !strings.Contains(faults, tt.fault) {
 				t.Errorf("faults are %q, want %q", faults, tt.fault)
 			}

@@ -106,7 +106,8 @@ func checkQuiet(t *testing.T, i *incident) {
 	}
 }
 
-// checkBusy: one processor and 21 goroutines that yield; all that are runnable stand in a queue.
+// checkBusy: one processor and 21 goroutines that yield; all that are runnable stand in a queue, but for one that is on
+// its way.
 func checkBusy(t *testing.T, i *incident) {
 	s := i.Scheduler
 	if s.GOMAXPROCS != 1 || len(s.Processors) == 0 {
@@ -125,7 +126,8 @@ func checkBusy(t *testing.T, i *incident) {
 	for _, p := range s.Processors {
 		queued += p.Queue
 	}
-	if queued != runnable || runnable < 19 || running > 1 {
+	// A goroutine that yields is runnable shortly before it stands in a queue; with one processor that is one at a time.
+	if queued > runnable || queued < runnable-1 || runnable < 19 || running > 1 {
 		t.Errorf("%d goroutines runnable and %d running, %d in the queues", runnable, running, queued)
 	}
 	if ticks := s.Processors[0].SchedTick; ticks < 10_000 {
