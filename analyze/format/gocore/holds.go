@@ -44,20 +44,9 @@ func (w *worker) holdFramesOf() []holdFrame {
 	pcs := w.u.pcs
 	const depth = 256 // the frames of a deep recursion repeat
 	for i, pc := range pcs[:min(len(pcs), depth)] {
-		e := w.u.info(pc)
-		if !e.ok || w.t.libraryEntry[e.fn.Entry] {
-			continue
-		}
-		f := holdFrame{index: i, defers: e.fn.DeferReturn() != 0}
-		if f.defers {
-			f.open = w.t.openDefersOf(w.u.mem, e.fn)
-		}
-		if c := w.lockCodeOf(e.fn); c != nil {
-			f.code, f.sites, f.released = c, c.heldAt(pc, w.t.arm64), c.releasedAt(pc, w.t.arm64)
-			f.first = len(f.released) > 0 && c.unlocksFirst(w.t.arm64) != nil
-			f.maybe = len(f.sites) > 0 && c.avoids(f.sites, pc, w.t.arm64)
-		}
-		if len(f.sites)+len(f.released) > 0 || f.defers {
+		if h := w.holdAt(w.u.info(pc)); h != &noHold {
+			f := *h
+			f.index = i
 			found = append(found, f)
 		}
 	}

@@ -52,6 +52,7 @@ type pcInfo struct {
 	stop     bool   // the outermost frame, or a function whose SP cannot be followed
 	role     role
 	frames   []evidence.FrameID // of a call that returns here, once they were asked for
+	hold     *holdFrame         // what the function may hold here; nil until it was asked for
 }
 
 // pcCache maps pcs to pcInfo by open addressing: a map[uint64] costs twice as much, and this is the hottest look-up.
