@@ -96,6 +96,7 @@ func (a *app) diagnose(ctx context.Context, run *analysis, files []string, outpu
 
 // open reads the files into a Case, with progress on stderr. Sums are computed only when an output prints them.
 func (a *app) open(ctx context.Context, flags *readFlags, files []string, outputs []output) (*evidence.Case, error) {
+	tuneCollector(files)
 	opt, err := flags.options()
 	if err != nil {
 		return nil, err

@@ -69,7 +69,9 @@ func inspect(ctx context.Context, core, folder string) error {
 	if folder != "" {
 		return profile(ctx, core, folder)
 	}
-	debug.SetGCPercent(20) // as the command does: cmd/postmortem, collectOften
+	if info, err := os.Stat(core); err == nil && info.Size() >= 2<<30 {
+		debug.SetGCPercent(20) // as the command does: cmd/postmortem, tuneCollector
+	}
 	stop := make(chan struct{})
 	top := watch(stop)
 	result, err := diagnose(ctx, core)
