@@ -180,6 +180,7 @@ func (b *Builder) Goroutine(g Goroutine) int {
 	t.flags = append(t.flags, g.Flags)
 	t.reason = append(t.reason, b.reason(g.Reason))
 	b.sparse(row, g)
+	b.Wake(row, g.Wake)
 	return row
 }
 
@@ -214,6 +215,9 @@ func (b *Builder) complete(row int, g Goroutine) {
 		t.parent.set(row, g.Parent)
 	}
 	t.flags[row] |= g.Flags
+	if t.wake.at(row) == WakeUnknown {
+		b.Wake(row, g.Wake)
+	}
 	b.sparse(row, g)
 }
 
@@ -292,6 +296,44 @@ func (b *Builder) Alarm(a Alarm) {
 
 // Loop adds the loop in which a goroutine was found.
 func (b *Builder) Loop(l Loop) { b.c.Loops = append(b.c.Loops, l) }
+
+// Waker adds an inference about who could wake the waiters of an object.
+func (b *Builder) Waker(w Waker) { b.c.Wakers = append(b.c.Wakers, w) }
+
+// Pool adds a pool; one that an earlier source gave is left as it is.
+func (b *Builder) Pool(p Pool) {
+	if !slices.ContainsFunc(b.c.Pools, func(q Pool) bool { return q.Addr == p.Addr }) {
+		b.c.Pools = append(b.c.Pools, p)
+	}
+}
+
+// PoolUse adds what a goroutine has to do with a pool.
+func (b *Builder) PoolUse(u PoolUse) { b.c.PoolUses = append(b.c.PoolUses, u) }
+
+// Path adds the way from a root to what a goroutine waits for.
+func (b *Builder) Path(p Path) { b.c.Paths = append(b.c.Paths, p) }
+
+// Wake sets the verdict on the goroutine in a row (see Goroutine).
+func (b *Builder) Wake(row int, v Wake) {
+	t := &b.c.goroutines
+	if v != WakeUnknown && row < t.len() {
+		t.wake.set(row, v, t.len())
+	}
+}
+
+// Proof records how far the search for goroutines that can never wake came. The first source that tells has the word.
+func (b *Builder) Proof(p Proof) {
+	if b.c.Proof == nil {
+		b.c.Proof = &p
+	}
+}
+
+// HeapUse records what the heap holds.
+func (b *Builder) HeapUse(h HeapUse) {
+	if b.c.HeapUse == nil {
+		b.c.HeapUse = &h
+	}
+}
 
 // Variable adds a variable of a frame.
 func (b *Builder) Variable(v Variable) { b.c.Variables = append(b.c.Variables, v) }

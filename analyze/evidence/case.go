@@ -22,6 +22,12 @@ type Case struct {
 	Variables []Variable
 	Alarms    []Alarm // timers that are due within AlarmHorizon
 	Loops     []Loop  // loops of goroutines that were on a processor
+	Wakers    []Waker
+	Pools     []Pool
+	PoolUses  []PoolUse
+	Paths     []Path   // asked for, one for each goroutine
+	Proof     *Proof   // nil when nobody looked for goroutines that can never wake
+	HeapUse   *HeapUse // nil when the heap was not walked
 	Gaps      []Gap
 	Coverage  Coverage
 
@@ -35,6 +41,7 @@ type Case struct {
 	groups     func() []Group
 	rows       func() *idIndex
 	byObject   func() objectIndex
+	wakers     func() map[uint64][]int
 }
 
 // Coverage says how much of what the source holds was read.
@@ -118,6 +125,9 @@ func (c *Case) makeGroups() []Group {
 		g.Flags &= t.flags[i]
 		g.AnyFlag |= t.flags[i]
 		g.Oldest = max(g.Oldest, t.seconds.at(i))
+		if t.wake.at(i) == WakeNever {
+			g.Never++
+		}
 	}
 	slices.SortFunc(groups, func(a, b Group) int {
 		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Stack, b.Stack), cmp.Compare(a.State, b.State),
@@ -300,6 +310,20 @@ func (c *Case) HoldsOf(addr uint64) []int {
 	return found
 }
 
+// WakersOf returns the indexes in Wakers of those who could wake the waiters of an object, the strongest first.
+func (c *Case) WakersOf(addr uint64) []int { return c.wakers()[addr] }
+
+func (c *Case) makeWakerIndex() map[uint64][]int {
+	index := map[uint64][]int{}
+	for i, w := range c.Wakers {
+		index[w.Sync] = append(index[w.Sync], i)
+	}
+	for _, list := range index {
+		slices.SortStableFunc(list, func(a, b int) int { return cmp.Compare(c.Wakers[a].Grade, c.Wakers[b].Grade) })
+	}
+	return index
+}
+
 // Resolve reports whether a reference names a row that exists.
 func (c *Case) Resolve(r Ref) bool {
 	switch r.Kind {
@@ -323,6 +347,12 @@ func (c *Case) Resolve(r Ref) bool {
 		return c.Scheduler != nil
 	case RefDeath:
 		return c.Death != nil
+	case RefProof:
+		return c.Proof != nil
+	case RefHeapUse:
+		return c.HeapUse != nil
+	case RefPool:
+		return slices.ContainsFunc(c.Pools, func(p Pool) bool { return p.Addr == r.ID })
 	}
 	return r.ID < uint64(c.rowsOf(r.Kind))
 }
@@ -338,6 +368,10 @@ func (c *Case) rowsOf(k RefKind) int {
 		return len(c.Holds)
 	case RefGap:
 		return len(c.Gaps)
+	case RefWaker:
+		return len(c.Wakers)
+	case RefPoolUse:
+		return len(c.PoolUses)
 	}
 	return 0
 }
@@ -347,6 +381,7 @@ func (c *Case) freeze() {
 	c.groups = sync.OnceValue(c.makeGroups)
 	c.byObject = sync.OnceValue(c.makeObjectIndex)
 	c.rows = sync.OnceValue(func() *idIndex { return newIDIndex(&c.goroutines.id, c.goroutines.len()) })
+	c.wakers = sync.OnceValue(c.makeWakerIndex)
 	c.kinds = c.presentKinds()
 }
 
@@ -360,6 +395,8 @@ func (c *Case) presentKinds() Kinds {
 		{KindSyncs, len(c.syncs.full)+len(c.syncs.chanAddr) > 0}, {KindHolds, len(c.Holds) > 0},
 		{KindTransfers, len(c.Transfers) > 0}, {KindScheduler, c.Scheduler != nil},
 		{KindHeap, c.Heap != nil}, {KindDeath, c.Death != nil},
+		{KindProof, c.Proof != nil && c.Proof.Done}, {KindWakers, len(c.Wakers) > 0},
+		{KindPools, len(c.Pools) > 0}, {KindHeapUse, c.HeapUse != nil},
 	} {
 		if present.yes {
 			k |= present.kind

@@ -61,6 +61,7 @@ type Goroutine struct {
 	WaitsOn uint64  // address of the one object it waits for; 0 when none or several: see Case.Waits
 	Flags   Flags
 	Thread  int // id of the thread it is on; 0 when none or unknown
+	Wake    Wake
 }
 
 // Ref is the reference of the row.
@@ -76,6 +77,7 @@ type goroutineTable struct {
 	flags      []Flags
 	reason     []uint16
 	seconds    seconds
+	wake       wakes
 	thread     map[int]int // sparse: few goroutines are on a thread
 	labels     map[int]string
 	rowOf      map[int64]int // built on first use
@@ -122,6 +124,24 @@ func (s *seconds) set(row int, v uint32, room int) {
 		*s = (*s)[:row+1]
 	}
 	(*s)[row] = v
+}
+
+// wakes are verdicts by row, and end with the last one that is known.
+type wakes []Wake
+
+func (w wakes) at(row int) Wake {
+	if row < len(w) {
+		return w[row]
+	}
+	return WakeUnknown
+}
+
+// set sets the verdict on a row of a table of so many rows.
+func (w *wakes) set(row int, v Wake, rows int) {
+	if row >= len(*w) {
+		*w = growSlice(*w, rows-len(*w))[:rows]
+	}
+	(*w)[row] = v
 }
 
 // column is a list of non-negative integers that takes four bytes each until a value needs eight.
@@ -184,6 +204,7 @@ func (t Goroutines) At(i int) Goroutine {
 	return Goroutine{
 		ID: g.id.at(i), State: g.state[i], Reason: t.c.reasons[g.reason[i]], Stack: g.stack[i], Created: g.created[i],
 		Parent: g.parent.at(i), Seconds: g.seconds.at(i), WaitsOn: g.waitsOn[i], Flags: g.flags[i], Thread: g.thread[i],
+		Wake: g.wake.at(i),
 	}
 }
 
@@ -198,6 +219,9 @@ func (t Goroutines) StackOf(i int) StackID { return t.c.goroutines.stack[i] }
 
 // Seconds returns how long row i has waited, at least; 0 when unknown. It costs less than At.
 func (t Goroutines) Seconds(i int) uint32 { return t.c.goroutines.seconds.at(i) }
+
+// Wake returns the verdict on row i. It costs less than At.
+func (t Goroutines) Wake(i int) Wake { return t.c.goroutines.wake.at(i) }
 
 // ByID returns the goroutine with this id.
 func (t Goroutines) ByID(id int64) (Goroutine, bool) {
@@ -232,4 +256,5 @@ type Group struct {
 	Oldest  uint32 // longest wait in the group, in seconds; 0 when unknown
 	Flags   Flags  // flags that every member has
 	AnyFlag Flags  // flags that some member has
+	Never   int    // members that can never wake
 }

@@ -19,11 +19,16 @@ const (
 	KindTimeline                     // events over time
 	KindProfile                      // samples
 	KindPyThreads                    // Python threads
+	KindProof                        // verdicts on which goroutines can never wake
+	KindWakers                       // inferences about who could wake a waiter
+	KindPools                        // pools with a bounded number of slots
+	KindHeapUse                      // the heap, object by object
 )
 
 // kindNames is in the order of the constants.
 var kindNames = []string{"goroutines", "threads", "syncs", "holds", "transfers", "scheduler", "heap", "death",
-	"syscalls", "timeline", "profile", "python threads"}
+	"syscalls", "timeline", "profile", "python threads", "proof of reachability", "wakers", "pools",
+	"heap objects"}
 
 // Has reports whether k contains every kind in want.
 func (k Kinds) Has(want Kinds) bool { return k&want == want }

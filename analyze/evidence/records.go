@@ -162,6 +162,7 @@ func (r *goroutineRecord) visit(f fields) {
 		}
 	}
 	integer(f, "thread", &r.Thread)
+	enumeration(f, "wake", wakeNames, &r.Wake)
 	f.str("labels", &r.Labels)
 }
 
@@ -263,4 +264,96 @@ func (c *Coverage) visit(f fields) {
 	integer(f, "threads", &c.ThreadsSeen)
 	integer(f, "threadsunwound", &c.ThreadsUnwound)
 	integer(f, "dead", &c.GoroutinesDead)
+}
+
+func (p *Proof) visit(f fields) {
+	f.flag("done", &p.Done)
+	f.str("refused", &p.Refused)
+	integer(f, "candidates", &p.Candidates)
+	integer(f, "never", &p.Never)
+	f.hex("objects", &p.Objects)
+	f.hex("bytes", &p.Bytes)
+	f.hex("precise", &p.Precise)
+	f.hex("doubtful", &p.Doubtful)
+}
+
+func (w *Waker) visit(f fields) {
+	f.hex("sync", &w.Sync)
+	f.num("goroutine", &w.Goroutine)
+	enumeration(f, "act", actNames, &w.Act)
+	enumeration(f, "grade", wakerNames, &w.Grade)
+	integer(f, "frame", &w.Frame)
+	integer(f, "depth", &w.Depth)
+	integer(f, "site", &w.Site)
+	f.str("why", &w.Why)
+}
+
+func (p *Pool) visit(f fields) {
+	f.hex("addr", &p.Addr)
+	f.str("kind", &p.Kind)
+	f.str("where", &p.Where)
+	f.num("used", &p.Used)
+	f.num("limit", &p.Limit)
+	integer(f, "waiting", &p.Waiting)
+	enumeration(f, "trust", trustNames, &p.Trust)
+}
+
+func (u *PoolUse) visit(f fields) {
+	f.hex("pool", &u.Pool)
+	f.num("goroutine", &u.Goroutine)
+	enumeration(f, "role", poolRoleNames, &u.Role)
+	f.num("slots", &u.Slots)
+	enumeration(f, "grade", holdNames, &u.Grade)
+	integer(f, "depth", &u.Depth)
+	integer(f, "frame", &u.Frame)
+	f.str("why", &u.Why)
+}
+
+// visit leaves the steps out: they follow as records of their own.
+func (p *Path) visit(f fields) {
+	f.num("goroutine", &p.Goroutine)
+	f.hex("sync", &p.Sync)
+}
+
+func (s *PathStep) visit(f fields) {
+	enumeration(f, "kind", stepNames, &s.Kind)
+	f.hex("addr", &s.Addr)
+	f.str("name", &s.Name)
+	f.hex("size", &s.Size)
+	f.hex("offset", &s.Offset)
+	f.num("goroutine", &s.Goroutine)
+	integer(f, "depth", &s.Depth)
+}
+
+func (h *HeapUse) visit(f fields) {
+	f.hex("objects", &h.Objects)
+	f.hex("bytes", &h.Bytes)
+	f.hex("liveobjects", &h.LiveObjects)
+	f.hex("livebytes", &h.LiveBytes)
+	f.str("refused", &h.Refused)
+}
+
+func (c *HeapClass) visit(f fields) {
+	f.hex("size", &c.Size)
+	f.flag("noscan", &c.NoScan)
+	f.hex("objects", &c.Objects)
+	f.hex("bytes", &c.Bytes)
+	f.hex("liveobjects", &c.LiveObjects)
+	f.hex("livebytes", &c.LiveBytes)
+}
+
+func (t *HeapType) visit(f fields) {
+	f.str("name", &t.Name)
+	f.hex("objects", &t.Objects)
+	f.hex("bytes", &t.Bytes)
+	enumeration(f, "trust", trustNames, &t.Trust)
+}
+
+func (r *Retained) visit(f fields) {
+	integer(f, "stack", &r.Stack)
+	integer(f, "created", &r.Created)
+	integer(f, "goroutines", &r.Goroutines)
+	f.hex("objects", &r.Objects)
+	f.hex("bytes", &r.Bytes)
+	f.hex("stackbytes", &r.StackBytes)
 }

@@ -25,13 +25,19 @@ const (
 	RefHold      // ID is the index in Case.Holds
 	RefGap       // ID is the index in Case.Gaps
 	RefDeath     // how the process ended; no ID
+	RefProof     // the search for goroutines that can never wake; no ID
+	RefHeapUse   // the heap, object by object; no ID
+	RefWaker     // ID is the index in Case.Wakers
+	RefPool      // ID is the pool's address
+	RefPoolUse   // ID is the index in Case.PoolUses
 )
 
 var refNames = []string{"", "process", "goroutine", "thread", "sync", "stack", "panic", "p", "heap", "scheduler",
-	"transfer", "hold", "gap", "death"}
+	"transfer", "hold", "gap", "death", "proof", "heapuse", "waker", "pool", "pooluse"}
 
 // refPlain are the kinds that exist once and print without an ID.
-var refPlain = map[RefKind]bool{RefProcess: true, RefHeap: true, RefScheduler: true, RefDeath: true}
+var refPlain = map[RefKind]bool{RefProcess: true, RefHeap: true, RefScheduler: true, RefDeath: true,
+	RefProof: true, RefHeapUse: true}
 
 // Ref names one row of a Case. Its text form is stable and part of the JSON contract.
 type Ref struct {
@@ -60,7 +66,7 @@ func (r Ref) String() string {
 	switch {
 	case refPlain[r.Kind]:
 		return name
-	case r.Kind == RefSync:
+	case r.Kind == RefSync, r.Kind == RefPool:
 		return fmt.Sprintf("%s:0x%x", name, r.ID)
 	}
 	return name + ":" + strconv.FormatUint(r.ID, 10)

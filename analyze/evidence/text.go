@@ -96,8 +96,29 @@ func (c *Case) writeRecords(t *textWriter) {
 	writeAll(t, "variable", c.Variables, (*Variable).visit)
 	writeAll(t, "alarm", c.Alarms, (*Alarm).visit)
 	writeAll(t, "loop", c.Loops, (*Loop).visit)
+	c.writeReachability(t)
 	t.record("coverage", c.Coverage.visit)
 	writeAll(t, "gap", c.Gaps, (*Gap).visit)
+}
+
+// writeReachability writes what was found out by walking the heap.
+func (c *Case) writeReachability(t *textWriter) {
+	writeAll(t, "waker", c.Wakers, (*Waker).visit)
+	writeAll(t, "pool", c.Pools, (*Pool).visit)
+	writeAll(t, "pooluse", c.PoolUses, (*PoolUse).visit)
+	for _, p := range c.Paths {
+		t.record("path", p.visit)
+		writeAll(t, "step", p.Steps, (*PathStep).visit)
+	}
+	if c.Proof != nil {
+		t.record("proof", c.Proof.visit)
+	}
+	if c.HeapUse != nil {
+		t.record("heapuse", c.HeapUse.visit)
+		writeAll(t, "heapclass", c.HeapUse.Classes, (*HeapClass).visit)
+		writeAll(t, "heaptype", c.HeapUse.Types, (*HeapType).visit)
+		writeAll(t, "retained", c.HeapUse.Retained, (*Retained).visit)
+	}
 }
 
 func writeAll[T any](t *textWriter, name string, rows []T, visit func(*T, fields)) {

@@ -71,6 +71,8 @@ type textReader struct {
 	death     *Death
 	scheduler *Scheduler
 	heap      *Heap
+	heapUse   *HeapUse
+	path      *Path // the one whose steps are being read
 }
 
 func (t *textReader) finish() {
@@ -86,6 +88,18 @@ func (t *textReader) finish() {
 	}
 	if c.Heap == nil {
 		c.Heap = t.heap
+	}
+	if t.heapUse != nil {
+		t.to.HeapUse(*t.heapUse)
+	}
+	t.endPath()
+}
+
+// endPath hands over the Path that is complete because something else begins.
+func (t *textReader) endPath() {
+	if t.path != nil {
+		t.to.Path(*t.path)
+		t.path = nil
 	}
 }
 
@@ -119,7 +133,7 @@ func (t *textReader) line(text string) error {
 // readers is the table of records.
 func (t *textReader) readers() map[string]func(*fieldReader) {
 	b := t.to
-	return map[string]func(*fieldReader){
+	readers := map[string]func(*fieldReader){
 		"source":    func(f *fieldReader) { s := Source{}; s.visit(f); b.c.Sources = append(b.c.Sources, s) },
 		"process":   func(f *fieldReader) { t.process.visit(f) },
 		"module":    func(f *fieldReader) { v := Module{}; v.visit(f); t.process.Modules = append(t.process.Modules, v) },
@@ -153,6 +167,71 @@ func (t *textReader) readers() map[string]func(*fieldReader) {
 		"loop":     func(f *fieldReader) { v := Loop{}; v.visit(f); b.Loop(v) },
 		"coverage": func(f *fieldReader) { v := Coverage{}; v.visit(f); b.Coverage(v) },
 		"gap":      func(f *fieldReader) { v := Gap{}; v.visit(f); b.c.Gaps = append(b.c.Gaps, v) },
+	}
+	maps.Copy(readers, t.reachabilityReaders())
+	return readers
+}
+
+// errNoPath and errNoHeap are about records that complete another one.
+var (
+	errNoPath = errors.New("a step record must follow a path record")
+	errNoHeap = errors.New("the heapuse record must stand above it")
+)
+
+// reachabilityReaders are the records of what was found out by walking the heap.
+func (t *textReader) reachabilityReaders() map[string]func(*fieldReader) {
+	b := t.to
+	heap := func(f *fieldReader, name string, add func(*HeapUse)) {
+		if t.heapUse == nil {
+			f.fail(name, errNoHeap)
+			return
+		}
+		add(t.heapUse)
+	}
+	return map[string]func(*fieldReader){
+		"proof": func(f *fieldReader) { v := Proof{}; v.visit(f); b.Proof(v) },
+		"waker": func(f *fieldReader) {
+			v := Waker{}
+			v.visit(f)
+			own(f, "frame", t.frames, &v.Frame)
+			own(f, "site", t.frames, &v.Site)
+			b.Waker(v)
+		},
+		"pool": func(f *fieldReader) { v := Pool{}; v.visit(f); b.Pool(v) },
+		"pooluse": func(f *fieldReader) {
+			v := PoolUse{}
+			v.visit(f)
+			own(f, "frame", t.frames, &v.Frame)
+			b.PoolUse(v)
+		},
+		"path": func(f *fieldReader) { t.endPath(); t.path = &Path{}; t.path.visit(f) },
+		"step": func(f *fieldReader) {
+			v := PathStep{}
+			v.visit(f)
+			if t.path == nil {
+				f.fail("step", errNoPath)
+				return
+			}
+			t.path.Steps = append(t.path.Steps, v)
+		},
+		"heapuse": func(f *fieldReader) { t.heapUse = &HeapUse{}; t.heapUse.visit(f) },
+		"heapclass": func(f *fieldReader) {
+			v := HeapClass{}
+			v.visit(f)
+			heap(f, "heapclass", func(h *HeapUse) { h.Classes = append(h.Classes, v) })
+		},
+		"heaptype": func(f *fieldReader) {
+			v := HeapType{}
+			v.visit(f)
+			heap(f, "heaptype", func(h *HeapUse) { h.Types = append(h.Types, v) })
+		},
+		"retained": func(f *fieldReader) {
+			v := Retained{}
+			v.visit(f)
+			own(f, "stack", t.stacks, &v.Stack)
+			own(f, "created", t.frames, &v.Created)
+			heap(f, "retained", func(h *HeapUse) { h.Retained = append(h.Retained, v) })
+		},
 	}
 }
 

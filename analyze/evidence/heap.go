@@ -1,0 +1,37 @@
+package evidence
+
+// HeapUse is what the heap holds, counted object by object. Present only when the heap was walked.
+type HeapUse struct {
+	Objects, Bytes         uint64 // allocated, reachable or not
+	LiveObjects, LiveBytes uint64 // reachable from roots and from all goroutines, as the next collection would find them; 0 when not marked
+	Refused                string // why reachability is not known; empty when it is
+	Classes                []HeapClass
+	Types                  []HeapType
+	Retained               []Retained
+}
+
+// HeapClass is the objects of one allocation class (runtime/sizeclasses.go), by size and whether they hold pointers.
+type HeapClass struct {
+	Size                   uint64 // of one object; the class of large objects has 0
+	NoScan                 bool   // they hold no pointers
+	Objects, Bytes         uint64 // allocated
+	LiveObjects, LiveBytes uint64
+}
+
+// HeapType is the live objects of one type.
+type HeapType struct {
+	Name           string // "[]uint8", "main.Session"; "" stands for all whose type is not known
+	Objects, Bytes uint64
+	Trust          Trust // Read: from a type header or a typed pointer; Guessed: from the shape
+}
+
+// Retained is what one group of goroutines alone keeps alive: would they end, it would be garbage. A group are the goroutines
+// with the same stack and the same go statement.
+type Retained struct {
+	Stack      StackID
+	Created    FrameID
+	Goroutines int
+	Objects    uint64
+	Bytes      uint64 // of the heap
+	StackBytes uint64 // of their stacks
+}
