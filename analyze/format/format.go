@@ -47,6 +47,8 @@ type Options struct {
 	DebugDirs  []string // --debug-dir: folders with separate debug information
 	MaxMemory  int64    // --max-memory in bytes; 0 is the default of each reader
 	Variables  Variables
+	Reach      Reach
+	Why        []int64 // goroutines of which evidence.Path is wanted
 	Jobs       int // --jobs: how many processors to use; 0 is all
 	Progress   func(doing string, done, total int64)
 }
@@ -60,6 +62,16 @@ const (
 	VariablesOfCrash  Variables = iota // of the goroutine on which the process died, if one did
 	VariablesOfGroups                  // of one goroutine of each distinct stack as well
 	VariablesNone
+)
+
+// Reach says how far a reader walks the heap.
+type Reach uint8
+
+// The choices.
+const (
+	ReachProof Reach = iota // as far as it takes to prove which goroutines can never wake
+	ReachNone
+	ReachHeap // the heap is counted as well: evidence.HeapUse
 )
 
 // Report calls Progress when there is one.
