@@ -49,7 +49,7 @@ type Options struct {
 	Variables  Variables
 	Reach      Reach
 	Why        []int64 // goroutines of which evidence.Path is wanted
-	Jobs       int // --jobs: how many processors to use; 0 is all
+	Jobs       int     // --jobs: how many processors to use; 0 is all
 	Progress   func(doing string, done, total int64)
 }
 
