@@ -11,10 +11,14 @@ import (
 	"github.com/gopostmortem/postmortem/rules/crashpanic"
 	"github.com/gopostmortem/postmortem/rules/crashsignal"
 	"github.com/gopostmortem/postmortem/rules/crashstackoverflow"
+	"github.com/gopostmortem/postmortem/rules/deadlockcomm"
+	"github.com/gopostmortem/postmortem/rules/deadlocklock"
 	"github.com/gopostmortem/postmortem/rules/gcpressure"
 	"github.com/gopostmortem/postmortem/rules/goroutineexplosion"
+	"github.com/gopostmortem/postmortem/rules/goroutineleak"
 	"github.com/gopostmortem/postmortem/rules/lockhog"
 	"github.com/gopostmortem/postmortem/rules/lockhot"
+	"github.com/gopostmortem/postmortem/rules/resourceexhaustion"
 	"github.com/gopostmortem/postmortem/rules/schedstarvation"
 	"github.com/gopostmortem/postmortem/rules/tinyio"
 )
@@ -29,10 +33,14 @@ func All() []*diagnosis.Rule {
 		crashpanic.Rule,
 		crashsignal.Rule,
 		crashstackoverflow.Rule,
+		deadlockcomm.Rule,
+		deadlocklock.Rule,
 		gcpressure.Rule,
 		goroutineexplosion.Rule,
+		goroutineleak.Rule,
 		lockhog.Rule,
 		lockhot.Rule,
+		resourceexhaustion.Rule,
 		schedstarvation.Rule,
 		tinyio.Rule,
 	}

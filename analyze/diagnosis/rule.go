@@ -147,6 +147,7 @@ type Finding struct {
 	Fix         string   // empty: the rule's Doc.Fix
 	Next        []string // commands or steps that confirm it
 	Settle      string   // what evidence would settle what this evidence cannot; empty when nothing is open
+	Explained   []string // classes whose critical findings are the cause of this one: they come first
 }
 
 // VictimCount is the number of victims, those that Victims leaves out included.

@@ -56,7 +56,25 @@ func Run(ctx context.Context, c *evidence.Case, rules []*Rule, opt Options) (*Re
 		return nil, fmt.Errorf("diagnosis stopped: %w", err)
 	}
 	slices.SortStableFunc(res.Findings, order)
+	causesFirst(res.Findings)
 	return res, nil
+}
+
+// causesFirst moves a finding that others explain right behind the first of them: the end that the runtime put to a process in which
+// nobody could run is the symptom of the deadlock that it met.
+func causesFirst(findings []Finding) {
+	for i := 0; i < len(findings); i++ {
+		f := findings[i]
+		cause := slices.IndexFunc(findings[i:], func(c Finding) bool {
+			return c.Severity == Critical && len(c.Explained) == 0 && slices.Contains(f.Explained, c.Class)
+		})
+		if cause <= 0 {
+			continue
+		}
+		copy(findings[i:i+cause], findings[i+1:i+cause+1])
+		findings[i+cause] = f
+		i-- // another one stands here now; a finding moves only behind one that nothing explains, so this ends
+	}
 }
 
 func runRule(ctx context.Context, res *Result, rule *Rule, m *memo, opt Options) {

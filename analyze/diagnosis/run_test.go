@@ -297,3 +297,30 @@ func TestNames(t *testing.T) {
 		t.Error("a value out of range must not panic")
 	}
 }
+
+// TestCausesFirst: a finding that says which classes explain it stands behind the first critical finding of those, and only then.
+func TestCausesFirst(t *testing.T) {
+	end := Finding{Rule: "end", Class: "crash-fatal", Severity: Critical, Confidence: Proved, Explained: []string{"deadlock-lock"}}
+	knot := Finding{Rule: "knot", Class: "deadlock-lock", Severity: Critical, Confidence: Likely}
+	guess := Finding{Rule: "guess", Class: "deadlock-lock", Severity: Warning, Confidence: Possible}
+	other := Finding{Rule: "other", Class: "lock-hog", Severity: Critical, Confidence: Likely}
+	for _, c := range []struct {
+		in   []Finding
+		want string
+	}{
+		{[]Finding{end, other, knot}, "other knot end"},
+		{[]Finding{end, end, knot}, "knot end end"},
+		{[]Finding{end, other, guess}, "end other guess"},
+		{[]Finding{end}, "end"},
+		{nil, ""},
+	} {
+		causesFirst(c.in)
+		var names []string
+		for _, f := range c.in {
+			names = append(names, f.Rule)
+		}
+		if got := strings.Join(names, " "); got != c.want {
+			t.Errorf("%q, want %q", got, c.want)
+		}
+	}
+}

@@ -317,7 +317,7 @@ func (b *Builder) Path(p Path) { b.c.Paths = append(b.c.Paths, p) }
 func (b *Builder) Wake(row int, v Wake) {
 	t := &b.c.goroutines
 	if v != WakeUnknown && row < t.len() {
-		t.wake.set(row, v, t.len())
+		t.wake.set(row, v, cap(t.stack))
 	}
 }
 
@@ -326,6 +326,12 @@ func (b *Builder) Proof(p Proof) {
 	if b.c.Proof == nil {
 		b.c.Proof = &p
 	}
+}
+
+// SiteOf is the stack of the goroutine in a row (see Goroutine), and the go statement that made it.
+func (b *Builder) SiteOf(row int) (StackID, FrameID) {
+	t := &b.c.goroutines
+	return t.stack[row], t.created[row]
 }
 
 // HeapUse records what the heap holds.

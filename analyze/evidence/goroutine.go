@@ -136,10 +136,10 @@ func (w wakes) at(row int) Wake {
 	return WakeUnknown
 }
 
-// set sets the verdict on a row of a table of so many rows.
-func (w *wakes) set(row int, v Wake, rows int) {
+// set sets the verdict on a row of a table that has room for so many rows.
+func (w *wakes) set(row int, v Wake, room int) {
 	if row >= len(*w) {
-		*w = growSlice(*w, rows-len(*w))[:rows]
+		*w = growSlice(*w, max(room, row+1)-len(*w))[:row+1]
 	}
 	(*w)[row] = v
 }
@@ -222,6 +222,9 @@ func (t Goroutines) Seconds(i int) uint32 { return t.c.goroutines.seconds.at(i) 
 
 // Wake returns the verdict on row i. It costs less than At.
 func (t Goroutines) Wake(i int) Wake { return t.c.goroutines.wake.at(i) }
+
+// Row returns the row of the goroutine with this id.
+func (t Goroutines) Row(id int64) (row int, ok bool) { return t.c.rowOf(id) }
 
 // ByID returns the goroutine with this id.
 func (t Goroutines) ByID(id int64) (Goroutine, bool) {

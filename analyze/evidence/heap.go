@@ -32,6 +32,10 @@ type Retained struct {
 	Created    FrameID
 	Goroutines int
 	Objects    uint64
-	Bytes      uint64 // of the heap
-	StackBytes uint64 // of their stacks
+	Bytes      uint64     // of the heap
+	StackBytes uint64     // of their stacks
+	Types      []HeapType // the types of these objects that take most bytes; not all of them
 }
+
+// HeapUseGap names the Gap of a reader that could not count the heap.
+const HeapUseGap = "the heap, object by object"

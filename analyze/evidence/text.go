@@ -117,7 +117,10 @@ func (c *Case) writeReachability(t *textWriter) {
 		t.record("heapuse", c.HeapUse.visit)
 		writeAll(t, "heapclass", c.HeapUse.Classes, (*HeapClass).visit)
 		writeAll(t, "heaptype", c.HeapUse.Types, (*HeapType).visit)
-		writeAll(t, "retained", c.HeapUse.Retained, (*Retained).visit)
+		for _, r := range c.HeapUse.Retained {
+			t.record("retained", r.visit)
+			writeAll(t, "retainedtype", r.Types, (*HeapType).visit)
+		}
 	}
 }
 

@@ -172,10 +172,12 @@ func (t *textReader) readers() map[string]func(*fieldReader) {
 	return readers
 }
 
-// errNoPath and errNoHeap are about records that complete another one.
+// errNoPath, errNoHeap and errNoRetained are about records that complete another one.
 var (
 	errNoPath = errors.New("a step record must follow a path record")
 	errNoHeap = errors.New("the heapuse record must stand above it")
+
+	errNoRetained = errors.New("a retainedtype record must follow a retained record")
 )
 
 // reachabilityReaders are the records of what was found out by walking the heap.
@@ -231,6 +233,18 @@ func (t *textReader) reachabilityReaders() map[string]func(*fieldReader) {
 			own(f, "stack", t.stacks, &v.Stack)
 			own(f, "created", t.frames, &v.Created)
 			heap(f, "retained", func(h *HeapUse) { h.Retained = append(h.Retained, v) })
+		},
+		"retainedtype": func(f *fieldReader) {
+			v := HeapType{}
+			v.visit(f)
+			heap(f, "retainedtype", func(h *HeapUse) {
+				if len(h.Retained) == 0 {
+					f.fail("retainedtype", errNoRetained)
+					return
+				}
+				last := &h.Retained[len(h.Retained)-1]
+				last.Types = append(last.Types, v)
+			})
 		},
 	}
 }

@@ -55,8 +55,8 @@ type maker struct {
 // Build turns a Result into a Document. A reference that does not resolve is left out and recorded as a Gap: [Faults] lists
 // them for tests of rules.
 func Build(result *diagnosis.Result, meta Meta) *Document {
-	m := &maker{res: result, c: result.Case, meta: meta, doc: &Document{Schema: Schema, Tool: Tool{meta.Tool, meta.Version}},
-		resolved: map[evidence.Ref]bool{}, where: map[evidence.Ref]evidence.Frame{}}
+	m := newMaker(result.Case, meta)
+	m.res = result
 	for _, f := range result.Findings {
 		for _, l := range f.Locations {
 			if _, known := m.where[l.Ref]; !known {
@@ -66,12 +66,14 @@ func Build(result *diagnosis.Result, meta Meta) *Document {
 	}
 	m.inputs()
 	m.findings()
-	m.doc.Waits = m.graph()
+	m.doc.Waits = m.graph(scope{nodes: maxNodes})
 	m.doc.Death = m.death()
 	m.impact()
 	m.timeline()
 	m.doc.RuledOut, m.doc.NotChecked = silences(result.RuledOut), silences(result.NotChecked)
 	m.coverage()
+	m.proof()
+	m.heapUse(heapRows)
 	m.process()
 	m.doc.Reproduce = slices.Clone(meta.Commands)
 	m.doc.ToDo = slices.Clone(toDo)
@@ -80,9 +82,16 @@ func Build(result *diagnosis.Result, meta Meta) *Document {
 	m.next()
 	m.stacks()
 	m.rows()
-	makeValid(reflect.ValueOf(m.doc).Elem())
+	m.valid()
 	return m.doc
 }
+
+func newMaker(c *evidence.Case, meta Meta) *maker {
+	return &maker{res: &diagnosis.Result{Case: c}, c: c, meta: meta, doc: &Document{Schema: Schema, Tool: Tool{meta.Tool, meta.Version}},
+		resolved: map[evidence.Ref]bool{}, where: map[evidence.Ref]evidence.Frame{}}
+}
+
+func (m *maker) valid() { makeValid(reflect.ValueOf(m.doc).Elem()) }
 
 // makeValid escapes bytes that are not UTF-8 in every text of the Document: JSON cannot hold them, and a report that was saved
 // and rendered must equal one that was rendered at once.
@@ -197,6 +206,9 @@ func (m *maker) next() {
 	}
 	if len(m.doc.Findings) > 0 {
 		add(m.tool() + " explain " + m.doc.Findings[0].Rule)
+	}
+	if len(m.doc.Waits.Nodes) > 0 {
+		add(m.tool() + " graph" + m.files())
 	}
 	if m.c.Goroutines().Len() > 0 {
 		add(m.tool() + " stacks" + m.files())

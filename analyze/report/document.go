@@ -18,7 +18,10 @@ type Document struct {
 	NotChecked []Silence `json:"not_checked,omitempty"`
 	Gaps       []Gap     `json:"gaps,omitempty"`
 	Coverage   Coverage  `json:"coverage,omitzero"`
-	Notes      []string  `json:"notes,omitempty"` // what evidence of this kind cannot show
+	Proof      *Proof    `json:"proof,omitempty"`    // absent when nobody looked for goroutines that can never wake
+	Paths      []Path    `json:"paths,omitempty"`    // why goroutines are not lost, where that was asked for
+	HeapUse    *HeapUse  `json:"heap_use,omitempty"` // absent when the heap was not counted object by object
+	Notes      []string  `json:"notes,omitempty"`    // what evidence of this kind cannot show
 
 	Process   Process   `json:"process,omitzero"`
 	Death     *Death    `json:"death,omitempty"`
@@ -160,6 +163,41 @@ type Coverage struct {
 	Goroutines Share  `json:"goroutines,omitzero"`
 	Threads    Share  `json:"threads,omitzero"`
 	Dead       int    `json:"dead,omitempty"` // finished goroutines whose structures wait for reuse
+	// Reachability is what the search for goroutines that can never wake gave, or why it gave nothing.
+	Reachability string `json:"reachability,omitempty"`
+}
+
+// Proof is how far the search for goroutines that can never wake came.
+type Proof struct {
+	Done       bool   `json:"done"`
+	Refused    string `json:"refused,omitempty"` // why there are no verdicts
+	Candidates int    `json:"candidates"`        // goroutines that only the program itself can wake
+	Never      int    `json:"never"`             // of these, the ones that can never wake
+	Objects    uint64 `json:"objects,omitempty"` // reached on the heap
+	Bytes      uint64 `json:"bytes,omitempty"`
+	Precise    uint64 `json:"precise,omitempty"`  // words of roots read by a pointer map
+	Doubtful   uint64 `json:"doubtful,omitempty"` // words of roots taken for pointers without one
+}
+
+// Path is why one goroutine can still be woken, or that it cannot.
+type Path struct {
+	Goroutine string     `json:"goroutine,omitempty"` // reference
+	Wake      string     `json:"wake,omitempty"`      // unknown, possible, never, by-design
+	Answer    string     `json:"answer,omitempty"`    // one sentence
+	Sync      string     `json:"sync,omitempty"`      // reference of the object that the path leads to
+	Steps     []PathStep `json:"steps,omitempty"`     // from a root of the process to the object
+	Helpers   []Evidence `json:"helpers,omitempty"`   // who holds what it waits for, or could wake it
+}
+
+// PathStep is one object on a path.
+type PathStep struct {
+	Kind      string `json:"kind,omitempty"` // global, stack, object, finalizer, runtime, goroutine
+	Addr      string `json:"addr,omitempty"` // hexadecimal
+	Name      string `json:"name,omitempty"` // of the global, the function or the type
+	Size      uint64 `json:"size,omitempty"` // of a heap object, bytes
+	Offset    uint64 `json:"offset,omitempty"`
+	Goroutine string `json:"goroutine,omitempty"` // whose stack
+	Text      string `json:"text,omitempty"`      // one line
 }
 
 // Share is how many of the things that were seen could be unwound.
@@ -239,6 +277,7 @@ type Group struct {
 	Reason   string  `json:"reason,omitempty"`
 	Sample   string  `json:"sample,omitempty"` // reference of one member
 	Oldest   uint32  `json:"oldest,omitempty"` // the longest wait in the group, in seconds, at least
+	Never    int     `json:"never,omitempty"`  // how many of them can never wake
 	Cited    bool    `json:"cited,omitempty"`
 	Frames   []Frame `json:"frames,omitempty"`    // innermost first
 	Elided   int     `json:"elided,omitempty"`    // frames left out
@@ -274,30 +313,34 @@ type Omitted struct {
 
 // Graph is who waits for what and who holds it, as far as it is drawn.
 type Graph struct {
-	Nodes   []Node `json:"nodes,omitempty"`
-	Edges   []Edge `json:"edges,omitempty"`
-	Omitted int    `json:"omitted,omitempty"` // objects that were left out
+	Nodes   []Node     `json:"nodes,omitempty"` // those of the circles first
+	Edges   []Edge     `json:"edges,omitempty"`
+	Omitted int        `json:"omitted,omitempty"` // objects that were left out
+	Circles [][]string `json:"circles,omitempty"` // ids of nodes: a goroutine, what it waits for, who could end that, and so on to the first
 }
 
 // Node is an object, a goroutine, or several goroutines that wait with the same stack.
 type Node struct {
-	ID    string `json:"id,omitempty"`   // the reference of an object or goroutine; "waiters:N" for several
-	Kind  string `json:"kind,omitempty"` // "goroutine", "waiters", or the kind of the object: "mutex"
+	ID    string `json:"id,omitempty"`   // the reference of an object or goroutine; "waiters:N", "objects:N" for several; "nothing"
+	Kind  string `json:"kind,omitempty"` // "goroutine", "waiters", "pool", "nothing", or the kind of the object: "mutex"
 	Text  string `json:"text,omitempty"`
 	Count int    `json:"count,omitempty"` // goroutines in the node; objects: how many wait
 	Ref   string `json:"ref,omitempty"`   // a row to look at
+	Wake  string `json:"wake,omitempty"`  // verdict on a goroutine: possible, never, by-design; absent when there is none
+	Never int    `json:"never,omitempty"` // of several waiters, how many can never wake
 }
 
-// Edge is a wait (goroutine to object) or a hold (object to goroutine).
+// Edge is a wait (goroutine to object), a hold (object to goroutine), or who could wake those who wait (object to goroutine).
 type Edge struct {
 	From string `json:"from,omitempty"`
 	To   string `json:"to,omitempty"`
-	Kind string `json:"kind,omitempty"` // "waits" or "held"
-	Text string `json:"text,omitempty"` // how the hold was inferred, or the wait reason
+	Kind string `json:"kind,omitempty"` // "waits", "held" or "wakes"
+	Text string `json:"text,omitempty"` // how the hold or the waker was inferred, or the wait reason
 }
 
 // The kinds of edges.
 const (
 	EdgeWaits = "waits"
 	EdgeHeld  = "held"
+	EdgeWakes = "wakes"
 )

@@ -13,110 +13,48 @@ import (
 const (
 	maxNodes       = 40     // a drawing with more is not looked at (the order of the house: shared with mermaid's limit)
 	maxWaiterNodes = 4      // groups of waiters drawn for one object
-	maxHolderNodes = 3      // candidates for the holder drawn for one object
+	maxHelperNodes = 3      // holders, and as many of those who could wake, drawn for one object
 	maxGrouped     = 10_000 // waiters of one object that are told apart by stack; the rest is counted
 )
 
-// graph draws who waits for what, and who holds it: for the objects that findings cite, those with an inferred holder, and
-// the locks that others wait for. Waiters with the same stack are one node.
-func (m *maker) graph() Graph {
-	g := &drawing{m: m, index: map[string]int{}, holder: map[int64]bool{}}
-	objects := m.objects()
-	for _, o := range objects {
-		for _, h := range o.holds {
-			g.holder[m.c.Holds[h].Goroutine] = true
-		}
+// graph draws who waits for what, who holds it, and who could wake the waiters: first the circles, then the objects that findings cite,
+// those with an inferred holder, and the locks that others wait for. Waiters with the same stack are one node.
+func (m *maker) graph(s scope) Graph {
+	g := &drawing{m: m, scope: s, index: map[string]int{}, drawn: map[Edge]bool{}, keeper: map[int64]bool{}, helpers: m.helpers()}
+	for _, h := range m.c.Holds {
+		g.keeper[h.Goroutine] = true
 	}
-	for _, o := range objects {
-		if len(g.out.Nodes)+o.nodes() > maxNodes {
-			g.out.Omitted++
+	circles := m.circles(g.helpers)
+	for _, c := range circles {
+		g.circle(c)
+	}
+	g.selecting = m.selecting()
+	for _, o := range m.objects(g, circles) {
+		if len(g.out.Nodes)+o.nodes() > s.nodes {
+			if _, have := g.index[evidence.SyncRef(o.addr).String()]; !have {
+				g.out.Omitted++
+			}
 			continue
 		}
 		g.object(o)
 	}
+	g.pools()
+	g.rest()
 	g.chain()
 	return g.out
 }
 
-// contended is an object that may be drawn.
-type contended struct {
-	addr  uint64
-	rows  []uint32 // who waits
-	holds []int
-}
-
-// nodes is an upper bound of the nodes it takes: itself, its holders, its waiters, the rest of the waiters.
-func (o contended) nodes() int {
-	return 1 + min(len(o.holds), maxHolderNodes) + min(len(o.rows), maxWaiterNodes+1)
-}
-
-// objects lists what is worth drawing, the most waited for first. An object that nobody waits for is worth drawing only when
-// a finding cites it.
-func (m *maker) objects() []contended {
-	cited := map[uint64]bool{}
-	for _, r := range m.cited {
-		if r.Kind == evidence.RefSync {
-			cited[r.ID] = true
-		}
-	}
-	addrs, holds := m.candidates(cited), m.holds()
-	var list []contended
-	for addr := range addrs {
-		o := contended{addr: addr, rows: m.c.Waiters(addr), holds: holds[addr]}
-		if len(o.rows) > 0 || cited[addr] {
-			list = append(list, o)
-		}
-	}
-	slices.SortFunc(list, func(a, b contended) int {
-		return cmp.Or(cmp.Compare(len(b.rows), len(a.rows)), cmp.Compare(a.addr, b.addr))
-	})
-	return list
-}
-
-// holds indexes the holds by object, the strongest first, in one pass: Case.HoldsOf would pass over all of them for each object,
-// and a process may hold as many locks as it has connections.
-func (m *maker) holds() map[uint64][]int {
-	index := map[uint64][]int{}
-	for i, h := range m.c.Holds {
-		index[h.Sync] = append(index[h.Sync], i)
-	}
-	for _, list := range index {
-		slices.SortStableFunc(list, func(a, b int) int { return cmp.Compare(m.c.Holds[a].Grade, m.c.Holds[b].Grade) })
-	}
-	return index
-}
-
-// candidates are addresses: cited, held, or of a lock that counts waiters itself. Plain channels, of which a process may have
-// one for each of a million goroutines, are looked at only when a finding cites them.
-func (m *maker) candidates(cited map[uint64]bool) map[uint64]bool {
-	addrs := map[uint64]bool{}
-	for addr := range cited {
-		addrs[addr] = true
-	}
-	for _, h := range m.c.Holds {
-		addrs[h.Sync] = true
-		if g, ok := m.c.Goroutines().ByID(h.Goroutine); ok && g.WaitsOn != 0 { // a chain or a cycle goes on there
-			addrs[g.WaitsOn] = true
-		}
-	}
-	for s := range m.c.Syncs() {
-		if s.Kind == evidence.SyncChannel && s.Where == "" {
-			break // the plain channels come last
-		}
-		if s.Waiters > 0 && (s.Kind == evidence.SyncMutex || s.Kind == evidence.SyncRWMutex) {
-			addrs[s.Addr] = true
-		}
-	}
-	return addrs
-}
-
 // drawing is a Graph that is being made.
 type drawing struct {
-	m      *maker
-	out    Graph
-	index  map[string]int // node by id
-	holder map[int64]bool // goroutines that hold something: each is a node of its own
-	many   int            // number of the last node for several waiters
+	m         *maker
+	scope     scope
+	out       Graph
+	index     map[string]int // node by id
+	drawn     map[Edge]bool
+	keeper    map[int64]bool // goroutines that hold something: each is a node of its own
+	helpers   *helpers
+	selecting map[uint64][]uint32 // rows of goroutines in a select, by object
+	many      int                 // number of the last node for several waiters
 }
 
 func (g *drawing) node(n Node) string {
@@ -129,26 +67,60 @@ func (g *drawing) node(n Node) string {
 
 func (g *drawing) edge(from, to, kind, text string) {
 	e := Edge{from, to, kind, text}
-	if !slices.Contains(g.out.Edges, e) {
+	if !g.drawn[e] {
+		g.drawn[e] = true
 		g.out.Edges = append(g.out.Edges, e)
 	}
 }
 
-func (g *drawing) object(o contended) {
-	ref := g.m.cite(evidence.SyncRef(o.addr))
-	s, ok := g.m.c.Sync(o.addr)
-	n := Node{ID: evidence.SyncRef(o.addr).String(), Kind: s.Kind.String(), Text: "object that could not be read", Count: len(o.rows), Ref: ref}
+// circle draws goroutines that wait for each other, and nobody else yet.
+func (g *drawing) circle(links []link) {
+	if len(g.out.Nodes)+2*len(links) > g.scope.nodes {
+		g.out.Omitted += len(links)
+		return
+	}
+	var ids []string
+	for i, l := range links {
+		from, object := g.goroutine(l.goroutine), g.objectNode(l.addr)
+		g.edge(from, object, EdgeWaits, g.reasonOf(l.goroutine, l.mode))
+		g.edge(object, g.goroutine(links[(i+1)%len(links)].goroutine), l.by.edge, l.by.text)
+		ids = append(ids, from, object)
+	}
+	g.out.Circles = append(g.out.Circles, ids)
+}
+
+// reasonOf is the text of a wait: the reason, and in a select what the case wants.
+func (g *drawing) reasonOf(id int64, mode evidence.WaitMode) string {
+	row, _ := g.m.c.Goroutines().ByID(id)
+	return reasonText(row.Reason, mode)
+}
+
+func reasonText(reason string, mode evidence.WaitMode) string {
+	if reason == "select" && mode != evidence.WaitAny {
+		return "select: " + mode.String()
+	}
+	return reason
+}
+
+func (g *drawing) objectNode(addr uint64) string {
+	ref := g.m.cite(evidence.SyncRef(addr))
+	s, ok := g.m.c.Sync(addr)
+	n := Node{ID: evidence.SyncRef(addr).String(), Kind: s.Kind.String(), Text: "object that could not be read", Ref: ref,
+		Count: len(g.m.c.Waiters(addr)) + len(g.selecting[addr])}
 	if ok {
 		n.Text = describeObject(s)
 	}
-	id := g.node(n)
-	for _, h := range o.holds[:min(len(o.holds), maxHolderNodes)] {
-		hold := g.m.c.Holds[h]
-		text := hold.Grade.String()
-		if hold.Reader {
-			text += ", for reading"
+	return g.node(n)
+}
+
+func (g *drawing) object(o contended) {
+	id := g.objectNode(o.addr)
+	g.out.Nodes[g.index[id]].Count = len(o.rows) + len(o.selects) // one of a circle was drawn before the selects were known
+	drawn := map[string]int{}
+	for _, h := range g.helpers.of(o.addr) {
+		if drawn[h.edge]++; drawn[h.edge] <= maxHelperNodes && len(g.out.Nodes) < g.scope.nodes {
+			g.edge(id, g.goroutine(h.goroutine), h.edge, h.text)
 		}
-		g.edge(id, g.goroutine(hold.Goroutine), EdgeHeld, text)
 	}
 	g.waiters(id, o)
 }
@@ -163,14 +135,37 @@ func (g *drawing) goroutine(id int64) string {
 	if place := g.m.placeOf(ref, row.Stack); place != "" {
 		text += ", in " + place
 	}
-	return g.node(Node{ID: ref.String(), Kind: "goroutine", Text: text, Count: 1, Ref: g.m.cite(ref)})
+	n := Node{ID: ref.String(), Kind: "goroutine", Text: text + fateOf(row), Count: 1, Ref: g.m.cite(ref)}
+	if row.Wake != evidence.WakeUnknown {
+		n.Wake = row.Wake.String()
+	}
+	return g.node(n)
+}
+
+// fateOf is what a verdict adds to the text of a goroutine.
+func fateOf(g evidence.Goroutine) string {
+	switch {
+	case g.Wake == evidence.WakeNever || g.State == evidence.StateLeaked:
+		return "; it can never wake"
+	case g.Wake == evidence.WakeByDesign:
+		return "; it is meant to wait for ever"
+	}
+	return ""
 }
 
 // waiting is a set of waiters of one object with the same stack.
 type waiting struct {
-	stack evidence.StackID
-	first uint32
-	count int
+	stack        evidence.StackID
+	first        uint32
+	count, never int
+	text         string // of the edge
+}
+
+func (w *waiting) add(g evidence.Goroutine) {
+	w.count++
+	if g.Wake == evidence.WakeNever || g.State == evidence.StateLeaked {
+		w.never++
+	}
 }
 
 func (g *drawing) waiters(object string, o contended) {
@@ -180,18 +175,7 @@ func (g *drawing) waiters(object string, o contended) {
 			rest += w.count
 			continue
 		}
-		row := g.m.c.Goroutines().At(int(w.first))
-		if w.count == 1 {
-			g.edge(g.goroutine(row.ID), object, EdgeWaits, row.Reason)
-			continue
-		}
-		g.many++
-		text := Plural(w.count, "goroutine")
-		if place := g.m.placeOf(row.Ref(), w.stack); place != "" {
-			text += " in " + place
-		}
-		id := g.node(Node{ID: fmt.Sprintf("waiters:%d", g.many), Kind: "waiters", Text: text, Count: w.count, Ref: g.m.cite(row.Ref())})
-		g.edge(id, object, EdgeWaits, row.Reason)
+		g.set(object, w)
 	}
 	if rest > 0 {
 		g.many++
@@ -200,41 +184,72 @@ func (g *drawing) waiters(object string, o contended) {
 	}
 }
 
+// set draws waiters with one stack.
+func (g *drawing) set(object string, w waiting) {
+	row := g.m.c.Goroutines().At(int(w.first))
+	if w.count == 1 {
+		g.edge(g.goroutine(row.ID), object, EdgeWaits, w.text)
+		return
+	}
+	g.many++
+	text := Plural(w.count, "goroutine")
+	if place := g.m.placeOf(row.Ref(), w.stack); place != "" {
+		text += " in " + place
+	}
+	switch {
+	case w.never == w.count:
+		text += "; they can never wake"
+	case w.never > 0:
+		text += fmt.Sprintf("; %s of them can never wake", Count(w.never))
+	}
+	id := g.node(Node{ID: fmt.Sprintf("waiters:%d", g.many), Kind: "waiters", Text: text, Count: w.count, Never: w.never, Ref: g.m.cite(row.Ref())})
+	g.edge(id, object, EdgeWaits, w.text)
+}
+
 // bySet tells the waiters apart by stack, the largest set first. Those that hold something themselves are drawn at once.
 func (g *drawing) bySet(object string, o contended) (sets []waiting, rest int) {
-	index := map[evidence.StackID]int{}
-	for i, row := range o.rows {
+	type setKey struct {
+		stack evidence.StackID
+		text  string
+	}
+	index := map[setKey]int{}
+	addr := o.addr
+	for i, row := range slices.Concat(o.rows, o.selects) {
 		if i >= maxGrouped {
-			return sets, len(o.rows) - i
+			return sets, len(o.rows) + len(o.selects) - i
 		}
 		w := g.m.c.Goroutines().At(int(row))
-		if _, drawn := g.index[w.Ref().String()]; g.holder[w.ID] && (drawn || len(g.out.Nodes) < maxNodes-maxWaiterNodes-1) {
-			g.edge(g.goroutine(w.ID), object, EdgeWaits, w.Reason)
+		text := reasonText(w.Reason, g.m.modeOf(int(row), addr))
+		if _, drawn := g.index[w.Ref().String()]; drawn || g.keeper[w.ID] && len(g.out.Nodes) < g.scope.nodes-maxWaiterNodes-1 {
+			g.edge(g.goroutine(w.ID), object, EdgeWaits, text)
 			continue
 		}
-		at, ok := index[w.Stack]
+		key := setKey{w.Stack, text}
+		at, ok := index[key]
 		if !ok {
 			at = len(sets)
-			index[w.Stack] = at
-			sets = append(sets, waiting{w.Stack, row, 0})
+			index[key] = at
+			sets = append(sets, waiting{stack: w.Stack, first: row, text: text})
 		}
-		sets[at].count++
+		sets[at].add(w)
 	}
 	slices.SortStableFunc(sets, func(a, b waiting) int { return cmp.Compare(b.count, a.count) })
 	return sets, rest
 }
 
-// chain adds what the drawn holders wait for, where that is drawn too.
+// chain adds what the drawn goroutines wait for, where that is drawn too.
 func (g *drawing) chain() {
 	for _, n := range g.out.Nodes {
 		ref, err := evidence.ParseRef(n.ID)
 		if err != nil || ref.Kind != evidence.RefGoroutine {
 			continue
 		}
-		row, _ := g.m.c.Goroutines().ByID(int64(ref.ID))
-		object := evidence.SyncRef(row.WaitsOn).String()
-		if _, drawn := g.index[object]; row.WaitsOn != 0 && drawn {
-			g.edge(n.ID, object, EdgeWaits, row.Reason)
+		row, _ := g.m.c.Goroutines().Row(int64(ref.ID))
+		reason := g.m.c.Goroutines().At(row).Reason
+		for _, w := range g.m.c.Waits(row) {
+			if _, drawn := g.index[evidence.SyncRef(w.Sync).String()]; drawn {
+				g.edge(n.ID, evidence.SyncRef(w.Sync).String(), EdgeWaits, reasonText(reason, w.Mode))
+			}
 		}
 	}
 }
@@ -276,51 +291,4 @@ func (m *maker) notable(id evidence.StackID) (string, bool) {
 		return "", false
 	}
 	return shortPlace(s.At(0)), true
-}
-
-// TreeLine is a line of the text form of a Graph.
-type TreeLine struct {
-	Depth int
-	Text  string
-}
-
-// Tree writes the graph as an indented list: each object, who holds it, what that one waits for, who waits.
-func (g Graph) Tree() []TreeLine {
-	text := map[string]string{}
-	for _, n := range g.Nodes {
-		text[n.ID] = n.Text
-	}
-	var lines []TreeLine
-	for _, n := range g.Nodes {
-		if n.Kind == "goroutine" || n.Kind == "waiters" {
-			continue
-		}
-		lines = append(lines, TreeLine{0, n.ID + ": " + n.Text})
-		lines = append(lines, g.holders(n.ID, text)...)
-		for _, e := range g.Edges {
-			if e.To == n.ID && e.Kind == EdgeWaits {
-				lines = append(lines, TreeLine{1, "waited for by " + text[e.From]})
-			}
-		}
-	}
-	if g.Omitted > 0 {
-		lines = append(lines, TreeLine{0, Plural(g.Omitted, "more object") + " not drawn"})
-	}
-	return lines
-}
-
-func (g Graph) holders(object string, text map[string]string) []TreeLine {
-	var lines []TreeLine
-	for _, e := range g.Edges {
-		if e.From != object || e.Kind != EdgeHeld {
-			continue
-		}
-		lines = append(lines, TreeLine{1, fmt.Sprintf("held by %s [inferred: %s]", text[e.To], e.Text)})
-		for _, further := range g.Edges {
-			if further.From == e.To && further.Kind == EdgeWaits {
-				lines = append(lines, TreeLine{2, "which waits for " + further.To})
-			}
-		}
-	}
-	return lines
 }

@@ -19,14 +19,19 @@ func tree(g report.Graph) string {
 
 func TestTree(t *testing.T) {
 	got := tree(report.Build(cycle(), meta()).Waits)
-	want := `sync:0xc000010000: mutex, locked, counts 1 waiter
-  held by goroutine 21, waiting: sync.Mutex.Lock, in (*Account).Pay at account.go:30 [inferred: unique-candidate]
-    which waits for sync:0xc000020000
-  waited for by goroutine 22, waiting: sync.Mutex.Lock, in (*Account).Refund at account.go:50
+	want := `circle of 2 goroutines:
+  goroutine 21, waiting: sync.Mutex.Lock, in (*Account).Pay at account.go:30
+    waits for sync:0xc000020000 (mutex, locked, counts 1 waiter), held by goroutine:22
+  goroutine 22, waiting: sync.Mutex.Lock, in (*Account).Refund at account.go:50
+    waits for sync:0xc000010000 (mutex, locked, counts 1 waiter), held by goroutine:21
 sync:0xc000020000: mutex, locked, counts 1 waiter
   held by goroutine 22, waiting: sync.Mutex.Lock, in (*Account).Refund at account.go:50 [inferred: unique-candidate]
     which waits for sync:0xc000010000
   waited for by goroutine 21, waiting: sync.Mutex.Lock, in (*Account).Pay at account.go:30
+sync:0xc000010000: mutex, locked, counts 1 waiter
+  held by goroutine 21, waiting: sync.Mutex.Lock, in (*Account).Pay at account.go:30 [inferred: unique-candidate]
+    which waits for sync:0xc000020000
+  waited for by goroutine 22, waiting: sync.Mutex.Lock, in (*Account).Refund at account.go:50
 `
 	if got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)

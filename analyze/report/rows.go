@@ -65,6 +65,13 @@ func (m *maker) describe(r evidence.Ref) string {
 		return fmt.Sprintf("goroutine %d holds sync:0x%x (%s): %s", h.Goroutine, h.Sync, h.Grade, h.Why)
 	case evidence.RefGap:
 		return m.c.Gaps[r.ID].What + ": " + m.c.Gaps[r.ID].Why
+	case evidence.RefWaker:
+		w := m.c.Wakers[r.ID]
+		return fmt.Sprintf("goroutine %d could wake those who wait for sync:0x%x (%s): %s", w.Goroutine, w.Sync, wakerText(w), w.Why)
+	case evidence.RefPool:
+		return m.describePoolAt(r.ID)
+	case evidence.RefPoolUse:
+		return describePoolUse(m.c.PoolUses[r.ID])
 	}
 	return m.describeWhole(r)
 }
@@ -79,6 +86,10 @@ func (m *maker) describeWhole(r evidence.Ref) string {
 		return deathSentence(m.c.Death, m.c.Process.PID)
 	case evidence.RefHeap:
 		return describeHeap(m.c.Heap)
+	case evidence.RefProof:
+		return proofSentence(m.c.Proof)
+	case evidence.RefHeapUse:
+		return describeHeapUse(m.c.HeapUse)
 	case evidence.RefScheduler:
 		s := m.c.Scheduler
 		return fmt.Sprintf("GOMAXPROCS %d, %d processors idle, %d threads spinning, %d goroutines in the global queue, GC %s",
@@ -103,6 +114,12 @@ func (m *maker) describeGoroutine(g evidence.Goroutine) string {
 	}
 	if g.WaitsOn != 0 {
 		s += fmt.Sprintf(", waits for sync:0x%x", g.WaitsOn)
+	}
+	switch g.Wake {
+	case evidence.WakeNever:
+		s += ", can never wake"
+	case evidence.WakeByDesign:
+		s += ", is meant to wait for ever"
 	}
 	if g.Thread != 0 {
 		s += fmt.Sprintf(", on thread %d", g.Thread)

@@ -2,18 +2,15 @@ package report
 
 import (
 	"fmt"
-	"reflect"
 	"slices"
 
-	"github.com/gopostmortem/postmortem/analyze/diagnosis"
 	"github.com/gopostmortem/postmortem/analyze/evidence"
 )
 
 // Show returns a Document that holds nothing but the given rows and their stacks: what the command behind a piece of evidence
 // prints. It is an error to name a row that the Case does not have.
 func Show(c *evidence.Case, refs ...evidence.Ref) (*Document, error) {
-	m := &maker{res: &diagnosis.Result{Case: c}, c: c, meta: Meta{Groups: DefaultGroups}, doc: &Document{Schema: Schema},
-		resolved: map[evidence.Ref]bool{}}
+	m := newMaker(c, Meta{Groups: DefaultGroups})
 	for _, r := range refs {
 		if m.cite(r) == "" {
 			return nil, fmt.Errorf("%s is not in the evidence", r)
@@ -24,6 +21,6 @@ func Show(c *evidence.Case, refs ...evidence.Ref) (*Document, error) {
 	m.doc.Stacks = slices.DeleteFunc(m.doc.Stacks, func(g Group) bool { return !g.Cited })
 	m.doc.Omitted = nil
 	m.rows()
-	makeValid(reflect.ValueOf(m.doc).Elem())
+	m.valid()
 	return m.doc, nil
 }

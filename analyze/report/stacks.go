@@ -76,7 +76,7 @@ func sortedIDs(set map[evidence.StackID]evidence.Ref) []evidence.StackID {
 
 func (m *maker) group(g evidence.Group, sample evidence.Ref, cited bool) Group {
 	return m.withFrames(Group{Count: g.Count, State: g.State.String(), Reason: g.Reason, Sample: sample.String(),
-		Oldest: g.Oldest, Cited: cited}, g.Stack)
+		Oldest: g.Oldest, Never: g.Never, Cited: cited}, g.Stack)
 }
 
 // withFrames adds the frames of a stack. Of a deep one the ends are kept: what failed and who started it.

@@ -10,7 +10,7 @@ const (
 	largeInput = 2 << 30
 	// collectOften is the GOGC for such a core: its heap is columns without pointers, which are cheap to collect. For smaller ones
 	// it would cost a third more processor time and save nothing that counts.
-	collectOften = 20
+	collectOften = 15
 )
 
 // tuneCollector trades time for memory when the input is large. A GOGC that the user has set stays.

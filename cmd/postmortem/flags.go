@@ -24,6 +24,8 @@ type readFlags struct {
 	jobs         int
 	progress     string
 	variables    format.Variables
+	why          []int64 // goroutines to explain
+	reach        format.Reach
 }
 
 func (f *readFlags) add(set *pflag.FlagSet) {
@@ -47,7 +49,7 @@ func (f *readFlags) options() (format.Options, error) {
 	if err != nil {
 		return format.Options{}, fmt.Errorf("--max-memory: %w", err)
 	}
-	return format.Options{Executable: f.exe, Sysroot: f.sysroot, DebugDirs: f.debugDirs, MaxMemory: most, Jobs: f.jobs, Variables: f.variables}, nil
+	return format.Options{Executable: f.exe, Sysroot: f.sysroot, DebugDirs: f.debugDirs, MaxMemory: most, Jobs: f.jobs, Variables: f.variables, Why: f.why, Reach: f.reach}, nil
 }
 
 // sizeUnits are the suffixes of sizes, the longer before the shorter. One letter is binary, as in ulimit and dd.

@@ -42,7 +42,8 @@ func (a *app) root() *cobra.Command {
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
 	root.SetVersionTemplate(versionText())
-	root.AddCommand(a.analyzeCommand(), a.stacksCommand(), a.rulesCommand(), a.explainCommand(), a.captureCommand(),
+	root.AddCommand(a.analyzeCommand(), a.stacksCommand(), a.graphCommand(), a.whyCommand(), a.heapCommand(), a.rulesCommand(),
+		a.explainCommand(), a.captureCommand(),
 		a.demoCommand(), a.saveCommand(), a.renderCommand(), a.versionCommand(), a.manCommand())
 	return root
 }

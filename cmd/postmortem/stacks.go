@@ -70,7 +70,7 @@ func (a *app) stacks(cmd *cobra.Command, run *listing, files []string) error {
 		}
 		refs = append(refs, ref)
 	}
-	run.read.variables = format.VariablesNone
+	run.read.variables, run.read.reach = format.VariablesNone, format.ReachNone
 	if run.vars {
 		run.read.variables = format.VariablesOfGroups
 	}

@@ -54,7 +54,7 @@ func (a *app) stage(ctx context.Context, s demo.Scenario, dir string) ([]string,
 		}
 		return cmd
 	}
-	fmt.Fprintf(a.stderr, "postmortem: starting a process in which %s\n", s.Title)
+	fmt.Fprintf(a.stderr, "postmortem: starting a process: %s\n", s.Title)
 	if s.Crashes {
 		return a.stageCrash(ctx, child, dir)
 	}

@@ -136,6 +136,7 @@ func (d *describer) asleep() diagnosis.Finding {
 		Severity:   diagnosis.Critical,
 		Fix:        d.kind.fix,
 		Settle:     "which of them should have woken which is not decided here: read the waits against the code",
+		Explained:  []string{"deadlock-lock", "deadlock-comm"},
 	}
 	if main, ok := d.c.Goroutines().ByID(1); ok {
 		if at, ok := d.waitOf(d.c.Stack(main.Stack)); ok {

@@ -88,7 +88,28 @@ type pressure struct {
 // assistReasons are the wait reasons of goroutines that help (runtime/runtime2.go, Go 1.21 to 1.26).
 var assistReasons = map[string]bool{"GC assist wait": true, "GC assist marking": true}
 
+// What a frame says of its goroutine.
+const (
+	markAssist derive.Mark = 1 << iota // it helps the collector
+	markForce                          // it asked for a collection
+	markAlloc                          // it allocates
+)
+
+// markOf judges a frame (runtime/malloc.go, mgc.go and mgcmark.go, Go 1.21 to 1.26).
+func markOf(frame evidence.Frame) derive.Mark {
+	switch frame.Function {
+	case "runtime.gcAssistAlloc", "runtime.gcAssistAlloc1", "runtime.gcParkAssist":
+		return markAssist
+	case "runtime.GC", "runtime/debug.FreeOSMemory":
+		return markForce
+	case "runtime.mallocgc", "runtime.growslice", "runtime.newobject", "runtime.makeslice":
+		return markAlloc
+	}
+	return 0
+}
+
 func (g *pressure) survey() {
+	marks := g.f.Marks(markOf)
 	for _, group := range g.c.Groups() {
 		if group.AnyFlag.Has(evidence.FlagSystem) {
 			continue
@@ -97,16 +118,14 @@ func (g *pressure) survey() {
 		if _, ok := g.f.UserFrame(s); !ok {
 			continue
 		}
-		_, assist := derive.Has(s, "runtime.gcAssistAlloc", "runtime.gcAssistAlloc1", "runtime.gcParkAssist")
-		_, force := derive.Has(s, "runtime.GC", "runtime/debug.FreeOSMemory")
-		_, alloc := derive.Has(s, "runtime.mallocgc", "runtime.growslice", "runtime.newobject", "runtime.makeslice")
+		on := marks.On(s)
 		switch {
-		case force:
+		case on&markForce != 0:
 			g.forces = append(g.forces, group)
-		case assist || assistReasons[group.Reason]:
+		case on&markAssist != 0 || assistReasons[group.Reason]:
 			g.assisting = append(g.assisting, group)
 			g.assists += group.Count
-		case alloc:
+		case on&markAlloc != 0:
 			g.allocs = append(g.allocs, group)
 		}
 	}

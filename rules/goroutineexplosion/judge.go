@@ -21,7 +21,7 @@ type crowd struct {
 	queued  int // wait to send, to enter, for a lock
 	ready   int // wait for a processor
 	tokens  int // receive from one channel, as from a channel of tokens
-	idle    int // everything else
+	idle    int // everything else, and what can never wake: that is a leak
 	biggest evidence.Group
 	doing   derive.Doing // of the biggest group that queues
 	object  uint64       // what its first member waits for
@@ -79,10 +79,11 @@ func (x *explosion) crowdOf(o *derive.Origin) crowd {
 		d := x.f.Doing(first)
 		kind := &w.idle
 		switch {
+		case 2*g.Never > g.Count, g.State == evidence.StateLeaked:
 		case d.OnProcessor():
 			kind = &w.ready
-		case d.Activity == derive.ActivitySend, d.Activity == derive.ActivityLock, d.Activity == derive.ActivitySemaphore,
-			d.Activity == derive.ActivitySelect && x.enters(g.Stack):
+		case d.Activity == derive.ActivitySend && x.together(g, first), d.Activity == derive.ActivityLock,
+			d.Activity == derive.ActivitySemaphore, d.Activity == derive.ActivitySelect && x.enters(g.Stack):
 			kind = &w.queued
 		case d.Activity == derive.ActivityReceive && x.together(g, first):
 			kind = &w.tokens
@@ -131,7 +132,8 @@ func (x *explosion) finding(o *derive.Origin, w crowd, share float64) diagnosis.
 	if o.Parent != 0 && x.c.Resolve(evidence.GoroutineRef(o.Parent)) {
 		f.Subject = evidence.GoroutineRef(o.Parent)
 	}
-	known := w.doing.Activity != derive.ActivityReceive || x.c.Kinds().Has(evidence.KindSyncs)
+	channel := w.doing.Activity == derive.ActivityReceive || w.doing.Activity == derive.ActivitySend
+	known := !channel || x.c.Kinds().Has(evidence.KindSyncs)
 	if alive >= x.p.Limit("min-alive") && w.doing.Activity != derive.ActivityLock && known {
 		f.Confidence = diagnosis.Likely
 	}

@@ -17,6 +17,7 @@ type hog struct {
 	c        *evidence.Case
 	f        *derive.Frames
 	locks    *derive.Locks
+	graph    *derive.WaitGraph
 	rates    derive.Rates
 	users    int
 	blamed   map[evidence.Ref]int // root holder -> index in findings
@@ -44,22 +45,40 @@ func (h *hog) judge(lock *derive.Lock) {
 	q := h.locks.Judge(lock, h.rates)
 	switch q.Verdict {
 	case derive.QueueDeadlock:
-		h.circle(lock, q)
+		h.p.Silent("%d goroutines wait for %s, and those who may hold it wait for each other: see deadlock-lock", lock.Total, lock.Name)
 	case derive.QueueShort:
 		h.p.Silent("%d goroutines wait for %s, but nobody keeps it for long", lock.Total, lock.Name)
 	case derive.QueueUnknown:
-		if !h.orphan(lock, q) {
-			h.unexplained(lock)
-			return
-		}
-		h.findings = append(h.findings, h.unknown(lock))
+		h.unexplained(lock, q)
 	default:
-		h.known(lock, q)
+		if !h.stuck(lock, q) {
+			h.known(lock, q)
+		}
 	}
 }
 
-// unexplained notes a queue whose holder is not known while others run: an open question when it is a long one.
-func (h *hog) unexplained(lock *derive.Lock) {
+// stuck reports whether the holder at the end of the chain can never go on: then it is slow no more, and a deadlock rule names the cause.
+func (h *hog) stuck(lock *derive.Lock, q derive.Queue) bool {
+	row, ok := h.c.Goroutines().Row(q.Root.Holder.G.ID)
+	if !ok || q.Guessed {
+		return false
+	}
+	k := h.graph.StuckAt(uint32(row))
+	if k == nil || !k.Sure() || h.graph.Hogs(k) {
+		return false
+	}
+	h.p.Silent("%d goroutines wait for %s, and goroutine %d, which holds it, can never go on: see the deadlock rules", lock.Total, lock.Name,
+		q.Root.Holder.G.ID)
+	return true
+}
+
+// unexplained notes a queue whose holder is not known: an open question when it is a long one and others run. Where nothing moves the
+// lock may be lost, which is deadlock-lock's.
+func (h *hog) unexplained(lock *derive.Lock, q derive.Queue) {
+	if !q.Moves && (!lock.Known || lock.Sync.Locked || lock.Sync.Readers > 0) {
+		h.p.Silent("%d goroutines wait for %s, which nobody seems to hold: see deadlock-lock", lock.Total, lock.Name)
+		return
+	}
 	say := h.p.Silent
 	if float64(lock.Total) >= h.p.Limit("critical-waiters") || float64(lock.Total) >= h.p.Limit("critical-share")*float64(h.users) {
 		say = h.p.Open
@@ -76,12 +95,6 @@ func (h *hog) known(lock *derive.Lock, q derive.Queue) {
 	}
 	h.blamed[root] = len(h.findings)
 	h.findings = append(h.findings, h.finding(lock, q))
-}
-
-// orphan reports whether a lock without a known holder is worth a finding: it is locked, or its state is not known, and
-// nothing in the program moves that could let it go in a moment.
-func (h *hog) orphan(lock *derive.Lock, q derive.Queue) bool {
-	return !q.Moves && (!lock.Known || lock.Sync.Locked || lock.Sync.Readers > 0)
 }
 
 func (h *hog) finding(lock *derive.Lock, q derive.Queue) diagnosis.Finding {
@@ -103,6 +116,7 @@ func (h *hog) finding(lock *derive.Lock, q derive.Queue) diagnosis.Finding {
 	for _, why := range q.Why {
 		f.Because = append(f.Because, diagnosis.Reason(why))
 	}
+	f.Because = append(f.Because, h.forEver(q)...)
 	f.Against = h.against(lock, q)
 	if f.Confidence < diagnosis.Proved {
 		f.Settle = "who holds the lock, and for how long, stands in an execution trace or a mutex profile; a second core shows whether it is the same goroutine"
@@ -113,6 +127,19 @@ func (h *hog) finding(lock *derive.Lock, q derive.Queue) diagnosis.Finding {
 // onceFix is the fix of a computing sync.Once: there is nothing wrong with it but when it runs.
 const onceFix = "This is initialisation on first use, and it ends. When the first requests must not wait for it, run it before the process " +
 	"takes traffic (at start-up, before readiness is reported), or make what it computes smaller."
+
+// forEver is the proof that the holder will never go on, where there is one.
+func (h *hog) forEver(q derive.Queue) []diagnosis.Reason {
+	row, ok := h.c.Goroutines().Row(q.Root.Holder.G.ID)
+	if !ok {
+		return nil
+	}
+	k := h.graph.StuckAt(uint32(row))
+	if k == nil || !h.graph.Hogs(k) {
+		return nil
+	}
+	return h.graph.ProofReason(k)
+}
 
 func (h *hog) claim(lock *derive.Lock, q derive.Queue) string {
 	holder := q.Root.Holder
@@ -238,28 +265,4 @@ func (h *hog) against(lock *derive.Lock, q derive.Queue) []diagnosis.Reason {
 func (h *hog) accepts(holder derive.Holder) bool {
 	_, ok := derive.Has(h.c.Stack(holder.G.Stack), "internal/poll.(*FD).Accept")
 	return ok
-}
-
-// lostFix is the fix of a lock that is taken and that nobody alive seems to hold.
-const lostFix = "Find the Lock that is not followed by an Unlock on every way out: an early return, a continue, or a panic that is recovered " +
-	"further out. Write defer mu.Unlock() right behind each Lock; where the section must end earlier, move it into a function of its own."
-
-// unknown is the finding of a locked lock without a holder.
-func (h *hog) unknown(lock *derive.Lock) diagnosis.Finding {
-	f := diagnosis.Finding{
-		Victims: h.locks.Victims(lock, sampleVictims), Affected: lock.Total,
-		Claim: fmt.Sprintf("%d goroutines wait for %s, and no goroutine is seen that could hold it; it may have ended without the Unlock",
-			lock.Total, lock.Name),
-		Because:    []diagnosis.Reason{h.queued(lock)},
-		Locations:  h.waiterLines(lock),
-		Confidence: diagnosis.Possible,
-		Severity:   diagnosis.Warning,
-		Settle:     "a mutex profile or an execution trace from before the queue formed shows who took the lock last",
-		Fix:        lostFix,
-		Next:       []string{"look for a return or panic between Lock and Unlock in the functions that take this lock"},
-	}
-	if lock.Known {
-		f.Subject = lock.Sync.Ref()
-	}
-	return f
 }

@@ -25,8 +25,8 @@ var Rule = &diagnosis.Rule{
 		Sees: "Several goroutines wait for one sync.Mutex, sync.RWMutex, sync.Once or file descriptor lock, and the goroutine that " +
 			"holds it is blocked (file, network, sleep, channel, another process, C) or computes at length. In a core the holder " +
 			"is inferred from memory, with a grade; in a goroutine dump it is guessed from the stacks: who stands behind the Lock " +
-			"in the function in which the others ask for it. Holders that wait for a further lock are followed to the root; when they " +
-			"wait for each other in a circle, the circle is named.",
+			"in the function in which the others ask for it. Holders that wait for a further lock are followed to the root; when " +
+			"that is a circle, or can never go on, the deadlock rules name it.",
 		Hurts: "All goroutines that need the lock advance at the pace of the slowest thing that is done with it held. One slow disk, " +
 			"peer or log reader stops the whole service.",
 		Confirm: "Take a second core or dump a few seconds later: the same holder at the same line settles it. A mutex profile " +
@@ -45,14 +45,14 @@ var Rule = &diagnosis.Rule{
 	},
 	Needs: []evidence.Kinds{evidence.KindGoroutines | evidence.KindSyncs | evidence.KindHolds, evidence.KindGoroutines},
 	Limits: []diagnosis.Limit{
-		{Name: "min-waiters", Doc: "goroutines that must wait for the lock", Default: 5,
+		{Name: "min-waiters", Doc: "goroutines that must wait for the lock", Default: derive.HogWaiters,
 			Origin: "a lock under healthy load had 0 to 3 waiters in a snapshot of 2 to 8 processors"},
 		{Name: "critical-waiters", Doc: "waiters from which a blocked holder is critical whatever else runs", Default: 20,
 			Origin: "more than a healthy pool of request handlers has waiting for anything at one moment"},
 		{Name: "critical-share", Doc: "share of the program's goroutines that must wait for a lock whose holder is parked, to be critical",
 			Default: 0.5, Origin: "half of the program stands still"},
 	},
-	Uses: []diagnosis.Dependency{derive.OfFrames, derive.OfLocks, derive.OfRates, derive.OfOrigins},
+	Uses: []diagnosis.Dependency{derive.OfFrames, derive.OfLocks, derive.OfRates, derive.OfOrigins, derive.OfWaitGraph},
 	Run:  run,
 }
 
@@ -73,7 +73,11 @@ func run(p *diagnosis.Pass) error {
 	if err != nil {
 		return err
 	}
-	h := &hog{p: p, c: p.Case, f: frames, locks: locks, rates: rates, users: origins.Users, blamed: map[evidence.Ref]int{}}
+	graph, err := diagnosis.Of(p, derive.OfWaitGraph)
+	if err != nil {
+		return err
+	}
+	h := &hog{p: p, c: p.Case, f: frames, locks: locks, graph: graph, rates: rates, users: origins.Users, blamed: map[evidence.Ref]int{}}
 	h.all()
 	return nil
 }

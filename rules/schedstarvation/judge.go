@@ -30,17 +30,23 @@ func (s *starvation) survey() {
 		if g.AnyFlag.Has(evidence.FlagSystem) || derive.Dying(g) {
 			continue
 		}
-		d := s.f.Doing(s.c.Goroutines().At(g.First))
-		_, user := s.f.UserFrame(s.c.Stack(g.Stack))
-		switch {
-		case g.State == evidence.StateRunning && d.Activity == derive.ActivityCompute && user:
-			s.running = true
-			s.hogs = append(s.hogs, g)
-		case g.State == evidence.StateRunnable || g.State == evidence.StatePreempted:
+		switch g.State {
+		case evidence.StateRunning:
+			if s.computes(g) {
+				s.running = true
+				s.hogs = append(s.hogs, g)
+			}
+		case evidence.StateRunnable, evidence.StatePreempted:
 			queue = append(queue, g)
 		}
 	}
 	s.split(queue)
+}
+
+// computes reports whether a group was computing, in the program's own code or on its behalf.
+func (s *starvation) computes(g evidence.Group) bool {
+	_, user := s.f.UserFrame(s.c.Stack(g.Stack))
+	return user && s.f.Doing(s.c.Goroutines().At(g.First)).Activity == derive.ActivityCompute
 }
 
 // split sorts those that are ready. Who was preempted while it computed has had a whole time slice, and ran a moment before: in a
@@ -76,10 +82,10 @@ func (s *starvation) split(queue []evidence.Group) {
 // preempted reports whether a runnable group was taken off a processor while it computed: by a signal (runtime.asyncPreempt), or at
 // the entry of a function, which leaves no frame of the runtime. One that was only just started has its first frame and no other.
 func (s *starvation) preempted(g evidence.Group) bool {
-	stack := s.c.Stack(g.Stack)
-	if _, ok := s.f.UserFrame(stack); !ok || s.f.Doing(s.c.Goroutines().At(g.First)).Activity != derive.ActivityCompute {
+	if !s.computes(g) {
 		return false
 	}
+	stack := s.c.Stack(g.Stack)
 	if _, async := derive.Has(stack, "runtime.asyncPreempt", "runtime.asyncPreempt2"); async || g.AnyFlag.Has(evidence.FlagAsync) {
 		return true
 	}

@@ -137,7 +137,7 @@ func (f *Frames) Doing(g evidence.Goroutine) Doing {
 	}
 	d := Doing{Activity: f.base(g, s, end), Call: -1}
 	if refinable[d.Activity] {
-		d.refine(s, end)
+		f.refine(&d, s, end)
 	}
 	if d.Call < 0 && end > 0 && d.Activity != ActivityCompute && f.Owner(s.FrameID(end-1)) == OwnerStandard {
 		d.Call, d.Callee = end-1, s.At(end-1).Function
@@ -153,16 +153,27 @@ func (f *Frames) Doing(g evidence.Goroutine) Doing {
 var refinable = map[Activity]bool{ActivityNetwork: true, ActivitySyscall: true, ActivityReceive: true, ActivitySend: true,
 	ActivitySelect: true, ActivitySemaphore: true, ActivityCond: true}
 
-func (d *Doing) refine(s evidence.Stack, end int) {
+// refine looks for the outermost teller.
+func (f *Frames) refine(d *Doing, s evidence.Stack, end int) {
+	if f.tellers == nil {
+		f.tellers = f.Marks(tellerOf)
+	}
 	for i := end - 1; i >= 0; i-- {
-		function := s.At(i).Function
-		for _, t := range tellers {
-			if function == t.name || (strings.HasSuffix(t.name, ".") && strings.HasPrefix(function, t.name)) {
-				d.Activity, d.Call, d.Callee = t.activity, end-1, s.At(end-1).Function
-				return
-			}
+		if n := f.tellers.Of(s.FrameID(i)); n > 0 {
+			d.Activity, d.Call, d.Callee = tellers[n-1].activity, end-1, s.At(end-1).Function
+			return
 		}
 	}
+}
+
+// tellerOf is the number of the teller that a frame's function is, plus one.
+func tellerOf(frame evidence.Frame) Mark {
+	for i, t := range tellers {
+		if frame.Function == t.name || (strings.HasSuffix(t.name, ".") && strings.HasPrefix(frame.Function, t.name)) {
+			return Mark(i + 1)
+		}
+	}
+	return 0
 }
 
 // base is the activity by state, wait reason and the innermost frames.
@@ -238,16 +249,28 @@ var rawSyscalls = map[string]bool{"syscall.Syscall": true, "syscall.Syscall6": t
 
 // logger returns the outermost function of a logger that stands on the stack before the first user frame.
 func (f *Frames) logger(s evidence.Stack) string {
+	if f.loggers == nil {
+		f.loggers = f.Marks(loggerOf)
+	}
 	found := ""
 	for i := range s.Len() {
-		if f.Owner(s.FrameID(i)) == OwnerUser {
+		id := s.FrameID(i)
+		if f.Owner(id) == OwnerUser {
 			break
 		}
-		if function := s.At(i).Function; isLogger(Package(function)) {
-			found = function
+		if f.loggers.Of(id) != 0 {
+			found = s.At(i).Function
 		}
 	}
 	return found
+}
+
+// loggerOf marks the functions of loggers.
+func loggerOf(frame evidence.Frame) Mark {
+	if isLogger(Package(frame.Function)) {
+		return 1
+	}
+	return 0
 }
 
 func isLogger(pkg string) bool {

@@ -2,6 +2,7 @@
 package derive
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/gopostmortem/postmortem/analyze/diagnosis"
@@ -41,6 +42,8 @@ type Frames struct {
 	c     *evidence.Case
 	owner []Owner // by FrameID
 	known []bool
+
+	tellers, loggers *Marks // see Doing; nil until they are asked for
 }
 
 // OfFrames is the derivation of Frames.
@@ -166,14 +169,59 @@ func (f *Frames) OutsideStandard(s evidence.Stack, from int) (int, bool) {
 	return -1, false
 }
 
-// Has reports whether a frame with this function is on the stack, and where.
+// Has reports whether a frame with one of these functions is on the stack, and where the innermost is. Who asks for each of many
+// stacks uses Marks.
 func Has(s evidence.Stack, functions ...string) (int, bool) {
-	for i, frame := range s.All() {
-		for _, want := range functions {
-			if frame.Function == want {
-				return i, true
-			}
+	for i := range s.Len() {
+		if slices.Contains(functions, s.At(i).Function) {
+			return i, true
 		}
 	}
 	return -1, false
+}
+
+// Mark is what a rule makes of a frame: a set of bits or a small number, as it likes. The highest bit is not for use.
+type Mark uint8
+
+const (
+	markKnown Mark = 1 << 7        // the frame was judged
+	markAll        = markKnown - 1 // what a judgement can say
+)
+
+// Marks judges each distinct frame once, however many stacks it stands on: a core of deep stacks has hundreds of frames on stacks
+// for each distinct one, and comparing names is what rules spend their time on.
+type Marks struct {
+	c     *evidence.Case
+	judge func(evidence.Frame) Mark
+	of    []Mark // by FrameID
+}
+
+// Marks makes marks of frames by a judgement, which depends on nothing but the frame.
+func (f *Frames) Marks(judge func(evidence.Frame) Mark) *Marks { return &Marks{c: f.c, judge: judge} }
+
+// Of is the mark of a frame.
+func (m *Marks) Of(id evidence.FrameID) Mark {
+	if int(id) < len(m.of) && m.of[id]&markKnown != 0 {
+		return m.of[id] & markAll
+	}
+	return m.decide(id)
+}
+
+// decide judges a frame that was not judged yet.
+func (m *Marks) decide(id evidence.FrameID) Mark {
+	if missing := int(id) + 1 - len(m.of); missing > 0 {
+		m.of = append(m.of, make([]Mark, missing)...)
+	}
+	mark := m.judge(m.c.Frame(id)) & markAll
+	m.of[id] = mark | markKnown
+	return mark
+}
+
+// On is the union of the marks of a stack's frames, for marks that are bits.
+func (m *Marks) On(s evidence.Stack) Mark {
+	var union Mark
+	for i := range s.Len() {
+		union |= m.Of(s.FrameID(i))
+	}
+	return union
 }

@@ -10,7 +10,13 @@ import (
 
 // pendingUnlock looks for a deferred Unlock of a lock that the frame has registered and not yet run.
 func (t *target) pendingUnlock(s suspect, v *frameView, l *contended) (lockOp, bool) {
+	if op := v.prospect.pending(l); op != opNone {
+		return op, true
+	}
 	for _, closure := range s.w.pendingDefers(s.g, &v.holdFrame, v.lo, v.hi) {
+		if slices.Contains(v.prospect.decided, closure) {
+			continue // the words behind a closure may be another's
+		}
 		if op := t.unlocksWhat(s.w, closure, l); op != opNone {
 			return op, true
 		}
@@ -129,7 +135,7 @@ func (w *worker) closureFunc(closure uint64) (pcln.Func, bool) {
 	if !ok {
 		return pcln.Func{}, false
 	}
-	if e := w.u.cache.get(entry); e != nil {
+	if e := w.u.cache.known(entry); e != nil {
 		return e.fn, e.ok && e.fn.Entry == entry
 	}
 	fn, ok := w.t.tab.Find(entry)
@@ -170,6 +176,9 @@ const maxCaptured = 8
 func (w *worker) captured(closure uint64) []uint64 {
 	var words []uint64
 	for i := uint64(1); i <= maxCaptured; i++ {
+		if _, next := w.closureFunc(closure + 8*i); next {
+			break // closures of deferred calls stand one behind the other on the stack
+		}
 		if v, ok := w.u.mem.Uint64(closure + 8*i); ok {
 			words = append(words, v)
 		}

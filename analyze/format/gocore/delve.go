@@ -76,7 +76,7 @@ func (t *target) subjects() []subject {
 		u := newUnwinder(t)
 		for _, p := range m.parts {
 			if p.place == placeGoroutine {
-				s.frames = t.symbols.appendFrames(s.frames, p.pcs, p.trap, u.info)
+				s.frames = t.symbols.appendFrames(s.frames, u.numbers(nil, p.pcs), p.trap, u)
 			}
 		}
 		if len(s.frames) <= maxDelveDepth {

@@ -50,7 +50,7 @@ type gRow struct {
 	labels     uint64 // address of the label set, 0 without labels
 }
 
-// stackRow is one distinct stack of a worker: its pcs, and how its walk ended.
+// stackRow is one distinct stack of a worker: its pcs by their numbers, and how its walk ended.
 type stackRow struct {
 	start, end uint32             // in the worker's arena
 	same       uint32             // number plus one of the stack before it with the same hash
@@ -65,13 +65,17 @@ type stackRow struct {
 	searched   bool // holds is filled in
 	holds      []holdFrame
 	cond       int // frame that called Cond.Wait, 0 when none did
+	led        bool
+	leads      []leadFrame // filled in when led
+	slotKnown  bool
+	slot       slotFrame // filled in with slotKnown
 }
 
 // worker reads goroutines. It has caches of its own, so that workers share nothing that is written.
 type worker struct {
 	t         *target
 	u         *unwinder
-	arena     []uint64
+	arena     []pcRef
 	stacks    []stackRow
 	index     map[uint64]uint32 // by hash: number of the stack that was added last, plus one
 	rows      []gRow
@@ -88,10 +92,14 @@ type worker struct {
 	waiting   map[waitKey]int        // goroutines by what they wait for
 	helpers   map[uint64]*lockHelper // by entry of function; nil for a function that is none
 	suspects  []suspect
-	closures  []uint64 // see pendingDefers
-	searched  int      // defer records that were looked at
-	lost      int      // goroutines for whose wait the core has no memory
-	err       error    // of the last part
+	goers     []goer
+	ahead     aheads
+
+	slotWaiters []uint64 // goroutines that wait for a slot of a pool
+	closures    []uint64 // see pendingDefers
+	searched    int      // defer records that were looked at
+	lost        int      // goroutines for whose wait the core has no memory
+	err         error    // of the last part
 }
 
 // readGoroutines reads allgs, unwinds every goroutine that is not on a thread, and adds them all to the Builder in the
@@ -114,6 +122,7 @@ func (t *target) readGoroutines(ctx context.Context) error {
 		workers[i] = &worker{t: t, u: newUnwinder(t), index: map[uint64]uint32{}, locks: map[uint64]evidence.SyncKind{},
 			lockCodes: map[uint64]*lockCode{}, waiting: map[waitKey]int{}, conds: map[uint64]bool{}}
 	}
+	t.workers = workers
 	for at := 0; at < len(list)/8; {
 		if err := ctx.Err(); err != nil {
 			return fmt.Errorf("reading goroutines: %w", err)
@@ -158,6 +167,7 @@ func (t *target) allgs() ([]byte, error) {
 		if len(b) == 0 && n > 0 {
 			return nil, fmt.Errorf("the array of %d goroutines at %#x is not in the core", n, ptr)
 		}
+		t.gCount, t.gListed = n, uint64(len(b)/8)
 		t.b.Gapf("goroutines", "only %d of %d entries of the runtime's list are in the core", len(b)/8, n)
 	}
 	return b, nil
@@ -210,6 +220,8 @@ func (w *worker) goroutine(g uint64) gRow {
 	}
 	w.loop(&row)
 	w.suspect(&row)
+	w.goes(&row)
+	w.waitsForSlot(&row)
 	return row
 }
 
@@ -249,20 +261,20 @@ func (w *worker) flags(raw []byte) evidence.Flags {
 // unwind walks a stack and interns it.
 func (w *worker) unwind(s start, lo, hi uint64) uint32 {
 	e := w.u.walk(s, lo, hi)
-	return w.intern(w.u.pcs, s.trap, w.u.note(e.broken))
+	return w.intern(w.u.refs, s.trap, w.u.note(e.broken))
 }
 
-// intern stores the pcs of a stack once.
-func (w *worker) intern(pcs []uint64, trap bool, note evidence.StackNote) uint32 {
+// intern stores the pcs of a stack once, by their numbers.
+func (w *worker) intern(pcs []pcRef, trap bool, note evidence.StackNote) uint32 {
 	const offset, prime = 14695981039346656037, 1099511628211 // FNV-1a, 64 bits
 	h := uint64(offset) ^ uint64(note.Elided)
 	for _, pc := range pcs {
-		h = (h ^ pc) * prime
+		h = (h ^ uint64(pc)) * prime
 	}
 	for k := w.index[h]; k != 0; k = w.stacks[k-1].same {
 		i := k - 1
 		s := &w.stacks[i]
-		if s.firstTrap == trap && s.note == note && equalWords(w.arena[s.start:s.end], pcs) {
+		if s.firstTrap == trap && s.note == note && slices.Equal(w.arena[s.start:s.end], pcs) {
 			return i
 		}
 	}
@@ -275,16 +287,4 @@ func (w *worker) intern(pcs []uint64, trap bool, note evidence.StackNote) uint32
 	w.stacks = append(w.stacks, stackRow{start: at, end: at + uint32(len(pcs)), note: note, firstTrap: trap, same: w.index[h]})
 	w.index[h] = i + 1
 	return i
-}
-
-func equalWords(a, b []uint64) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if a[i] != b[i] {
-			return false
-		}
-	}
-	return true
 }

@@ -43,11 +43,11 @@ func guarded(in format.Input, run func() error) (err error) {
 }
 
 // frameBudget is how many frames one unwinder may walk through in all. Stacks do not overlap and a frame takes a word at least,
-// so the walks of a whole core, which visit a goroutine twice at most, have no more frames than this; the stacks of a forged core
+// so the walks of a whole core, which visit a goroutine four times at most, have no more frames than this; the stacks of a forged core
 // may all lie on the same bytes.
 func (t *target) frameBudget() int {
 	const (
-		visits  = 2
+		visits  = 4
 		word    = 8
 		some    = 1 << 16
 		perByte = 32 // bytes that a frame costs while it is walked and kept

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/gopostmortem/postmortem/analyze/evidence"
+	"github.com/gopostmortem/postmortem/analyze/format/gocore/internal/ahead"
 	"github.com/gopostmortem/postmortem/analyze/format/gocore/internal/pcln"
 )
 
@@ -36,15 +37,23 @@ type holdFrame struct {
 	released []lockSite // locks that it has released, and not taken again
 	first    bool       // it releases a lock that it has not taken
 	maybe    bool       // it can have come to its pc without passing one of the sites
+
+	ahead        *ahead.Reading // what it will do; nil when it will release nothing
+	frees, calls bool           // it will unlock something, it will call values
 }
 
 // holdFramesOf finds the frames of the last walk that may hold a lock.
 func (w *worker) holdFramesOf() []holdFrame {
 	var found []holdFrame
-	pcs := w.u.pcs
+	pcs := w.u.refs
 	const depth = 256 // the frames of a deep recursion repeat
 	for i, pc := range pcs[:min(len(pcs), depth)] {
-		if h := w.holdAt(w.u.info(pc)); h != &noHold {
+		if w.u.cache.marks[pc]&markNoHold != 0 {
+			continue
+		}
+		if h := w.holdAt(w.u.cache.infos[pc]); h == &noHold {
+			w.u.cache.marks[pc] |= markNoHold
+		} else {
 			f := *h
 			f.index = i
 			found = append(found, f)
@@ -99,12 +108,15 @@ func (f *holdFrame) besides(s *suspect, cond int) holdFrame {
 func (w *worker) mayHold(s *suspect, stack *stackRow) bool {
 	for i := range stack.holds {
 		f := stack.holds[i].besides(s, stack.cond)
-		if len(f.sites) > 0 || w.searched > maxSearch {
+		if len(f.sites) > 0 || f.frees || w.searched > maxSearch {
 			return true
 		}
 		lo, hi, ok := w.u.extent(f.index)
 		if !ok {
 			continue
+		}
+		if f.calls && w.callsUnlock(f.ahead, lo) {
+			return true
 		}
 		for _, closure := range w.pendingDefers(s.g, &f, lo, hi) {
 			fn, ok := w.closureFunc(closure)
@@ -114,6 +126,18 @@ func (w *worker) mayHold(s *suspect, stack *stackRow) bool {
 		}
 	}
 	return false
+}
+
+// callsUnlock reports whether a value that a frame will call unlocks something: the Unlock of a sync.Locker does.
+func (w *worker) callsUnlock(r *ahead.Reading, sp uint64) bool {
+	place, found := &spot{w: w, sp: sp}, false
+	for i := range r.Events {
+		if act(r.Events[i].Kind) == actDynamic {
+			w.dynamic(&r.Events[i], place, 1, setOf(actUnlock, actRUnlock, actDec).has, func(doing) { found = true })
+		}
+	}
+	w.searched += len(r.Events)
+	return found
 }
 
 // extent is the memory of a frame of the last walk; false when the next frame is on another stack.
@@ -160,6 +184,9 @@ type candidate struct {
 	deferred bool // its Unlock is pending
 	aim      aim  // how its frame and its code lead to the lock
 	maybe    bool // the Lock may not have been passed
+	passed   bool // the code that was passed leads to this very lock
+	frees    bool // the code ahead leads to it
+	site     uint64
 	op       lockOp
 	fn       pcln.Func
 	sites    []lockSite
@@ -223,21 +250,36 @@ func (t *target) searchStack(s suspect, locks []contended, found [][]candidate) 
 	s.w.unwindRow(&row, raw)
 	stack := &s.w.stacks[row.stack]
 	var inner []*frameView
+	waiter := s.w.waiterFrame()
 	for k := range stack.holds {
 		v, ok := s.w.view(s, stack.holds[k].besides(&s, stack.cond))
 		if !ok {
 			continue
 		}
+		v.exact = v.index == 0 && stack.firstTrap || v.index > 0 && s.w.u.info(s.w.u.pcs[v.index-1]).role == roleInjected
+		v.waits = v.index == waiter
 		for i, c := range t.holdsOf(s, v, inner, locks, v.index == stack.cond) {
 			c.hold.Why = c.why()
 			c.hold.Sync, c.hold.Goroutine = locks[i].addr, row.id
 			c.hold.Depth = t.logicalDepth(s.w, row.stack, v.index)
 			c.hold.Frame = t.frameAt(s.w, row.stack, v.index)
-			c.hold.Site = t.siteFrame(c.fn, c.sites)
+			if c.hold.Site = t.callSite(c.fn, c.site); c.hold.Site == 0 {
+				c.hold.Site = t.siteFrame(c.fn, c.sites)
+			}
 			found[i] = append(found[i], c)
 		}
 		inner = append(inner, v)
 	}
+}
+
+// waiterFrame is the frame of the last walk that called what it waits in: the first one outside the runtime and the locks.
+func (w *worker) waiterFrame() int {
+	for i, pc := range w.u.pcs {
+		if e := w.u.info(pc); e.ok && !w.t.isRuntime(e.fn) && !lockMethod(e.fn.Name()) && !strings.HasPrefix(e.fn.Name(), "sync.runtime_") {
+			return i
+		}
+	}
+	return -1
 }
 
 // holdsOf finds the locks, by their index, that one frame holds. When it leads to more locks than it has taken, none of them is
@@ -264,13 +306,13 @@ func (t *target) holdsOf(s suspect, v *frameView, inner []*frameView, locks []co
 		taken[site.call] = true
 	}
 	for i, c := range found {
-		if loose > len(taken) && !c.deferred && locks[i].addr == s.awaits {
+		if loose > len(taken) && !c.certain() && locks[i].addr == s.awaits {
 			delete(found, i)
 			loose--
 		}
 	}
 	for i, c := range found {
-		if loose > len(taken) && !c.deferred {
+		if loose > len(taken) && !c.certain() {
 			c.aim = aimObject
 			found[i] = c
 		}
@@ -282,7 +324,7 @@ func (t *target) holdsOf(s suspect, v *frameView, inner []*frameView, locks []co
 func (t *target) holdsIn(s suspect, v *frameView, inner []*frameView, l *contended) (candidate, bool) {
 	t.searched += 1 + len(v.words)
 	for _, f := range inner {
-		if f.first && t.undone(s.w, f, l) {
+		if f.first && t.undone(s.w, f, l) || f.outlookOn(l, f.waits && s.awaits == l.addr).leaves {
 			return candidate{}, false
 		}
 	}
@@ -291,23 +333,56 @@ func (t *target) holdsIn(s suspect, v *frameView, inner []*frameView, l *contend
 		if op, ok := t.pendingUnlock(s, v, l); ok {
 			c := candidate{deferred: true, op: op, fn: v.fn, sites: sites}
 			c.hold.Reader = op == opRUnlock
-			return c, !t.undone(s.w, v, l) && (s.awaits != l.addr || len(sites) > 0 || v.code == nil)
+			return c, !t.undone(s.w, v, l) && (s.awaits != l.addr || len(sites) > 0 || v.code == nil || !v.waits)
 		}
 	}
-	if len(sites) == 0 || s.w.unwinding(v) {
+	if s.w.unwinding(v) || t.ranUnlock(s.w, v, l) {
 		return candidate{}, false
 	}
-	best := t.aimOf(s.w, v.code, sites, v.words, l)
-	if best == aimNowhere || t.ranUnlock(s.w, v, l) {
+	return t.passedIn(s, v, sites, l)
+}
+
+// passedIn decides whether one frame holds one lock by the code that it has passed and that is ahead of it.
+func (t *target) passedIn(s suspect, v *frameView, sites []lockSite, l *contended) (candidate, bool) {
+	c := candidate{op: opLock, fn: v.fn, sites: sites, maybe: v.maybe}
+	if len(sites) > 0 {
+		c.aim, c.op = t.aimOf(s.w, v.code, sites, v.words, l), sites[0].op
+	}
+	o := v.outlookOn(l, v.waits && s.awaits == l.addr)
+	if c.frees = o.frees != turnNone; c.frees && len(sites) == 0 {
+		c.aim = aimLock
+	}
+	if c.aim == aimNowhere && !c.frees {
 		return candidate{}, false
 	}
-	c := candidate{aim: best, op: sites[0].op, fn: v.fn, sites: sites, maybe: v.maybe}
-	if v.maybe {
+	if o.frees == turnRUnlock {
+		c.op = opRLock
+	}
+	held, mode, site := s.w.passedBy(&leadFrame{fn: v.fn, pc: v.pc, exact: v.exact}, &spot{w: s.w, sp: v.lo}, l,
+		v.waits && s.awaits == l.addr)
+	switch {
+	case held == traceFree && !c.frees:
+		return candidate{}, false // it refers to the lock and has taken another one
+	case held == traceHeld:
+		c.passed, c.site = true, site
+	case held == traceSome:
+		c.site = site
+	}
+	switch {
+	case c.maybe:
 		c.aim = aimObject
+	case c.passed, c.frees:
+		c.aim = aimLock
+	}
+	if mode == turnRLock {
+		c.op = opRLock
 	}
 	c.hold.Reader = c.op == opRLock
 	return c, true
 }
+
+// certain reports whether a candidate is for this very lock, and not for one of several that its frame leads to.
+func (c *candidate) certain() bool { return c.deferred || !c.maybe && (c.passed || c.frees) }
 
 // why says in words what speaks for a candidate.
 func (c *candidate) why() string {
@@ -316,6 +391,12 @@ func (c *candidate) why() string {
 	}
 	passed := fmt.Sprintf("%s has passed a %s and no %s", c.fn.Name(), nameOfOp(c.op), nameOfOp(c.op+2))
 	switch {
+	case c.frees && !c.maybe && !c.passed && len(c.sites) == 0:
+		return fmt.Sprintf("%s, when it goes on, calls %s of this lock before any %s", c.fn.Name(), nameOfOp(c.op+2), nameOfOp(c.op))
+	case c.frees && !c.maybe:
+		return passed + ", and goes on to an unlocking of this very lock"
+	case c.passed && !c.maybe:
+		return fmt.Sprintf("%s has passed a %s of this very lock and no %s", c.fn.Name(), nameOfOp(c.op), nameOfOp(c.op+2))
 	case c.maybe:
 		return fmt.Sprintf("%s has perhaps passed a %s and no %s, and its frame refers to this lock", c.fn.Name(), nameOfOp(c.op), nameOfOp(c.op+2))
 	case c.aim == aimLock:
@@ -403,8 +484,8 @@ func (t *target) siteFrame(fn pcln.Func, sites []lockSite) evidence.FrameID {
 func (t *target) frameAt(w *worker, stack uint32, frame int) evidence.FrameID {
 	s := &w.stacks[stack]
 	pcs := w.arena[s.start:s.end]
-	trap := frame == 0 && s.firstTrap || frame > 0 && w.u.info(pcs[frame-1]).role == roleInjected
-	ids := t.symbols.at(pcs[frame], trap, evidence.TrustUnwound)
+	trap := frame == 0 && s.firstTrap || frame > 0 && w.u.cache.infos[pcs[frame-1]].role == roleInjected
+	ids := t.symbols.at(w.u.cache.infos[pcs[frame]].pc, trap, evidence.TrustUnwound)
 	return ids[len(ids)-1]
 }
 

@@ -189,6 +189,11 @@ type frameView struct {
 	fn     pcln.Func
 	lo, hi uint64
 	words  []uint64
+
+	pc       uint64
+	exact    bool // pc was not carried out yet
+	waits    bool // what the goroutine waits in was called by this frame
+	prospect prospect
 }
 
 // view prepares a frame of the last walk; false when its extent is not known.
@@ -197,7 +202,8 @@ func (w *worker) view(s suspect, f holdFrame) (*frameView, bool) {
 	if !ok {
 		return nil, false
 	}
-	v := &frameView{holdFrame: f, fn: w.u.info(w.u.pcs[f.index]).fn, lo: lo, hi: hi}
+	v := &frameView{holdFrame: f, fn: w.u.info(w.u.pcs[f.index]).fn, lo: lo, hi: hi, pc: w.u.pcs[f.index]}
+	v.prospect = w.prospectOf(s, v)
 	if len(f.sites)+len(f.released) > 0 {
 		v.words = w.frameWords(s, f.index, lo, hi)
 	}

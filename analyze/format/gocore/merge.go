@@ -9,7 +9,6 @@ import (
 
 // merge adds the rows of a worker to the Builder.
 func (t *target) merge(w *worker) {
-	info := w.u.info
 	var c evidence.Coverage
 	for i := range w.rows {
 		r := &w.rows[i]
@@ -17,6 +16,7 @@ func (t *target) merge(w *worker) {
 		state := states[r.status]
 		if r.id == 0 && state != evidence.StateDead {
 			t.broken.add("its structure is not in the core", 0)
+			t.unread++
 			continue
 		}
 		if state == evidence.StateDead || state == evidence.StateIdle {
@@ -27,8 +27,8 @@ func (t *target) merge(w *worker) {
 		s := &w.stacks[r.stack]
 		if !s.done {
 			s.done = true
-			s.flags = stackFlags(w.arena[s.start:s.end], info)
-			s.id = t.symbols.stack(w.arena[s.start:s.end], s.firstTrap, info, s.note)
+			s.flags = stackFlags(w.arena[s.start:s.end], w.u.cache)
+			s.id = t.symbols.stack(w.arena[s.start:s.end], s.firstTrap, w.u, s.note)
 		}
 		if s.note.Broken == "" {
 			c.GoroutinesUnwound++
@@ -38,19 +38,22 @@ func (t *target) merge(w *worker) {
 		t.goroutines++
 		if !s.shown {
 			s.shown = true
-			t.represent(w, s, r.id, info)
+			t.represent(w, s, r.id)
 		}
 		r.flags |= s.flags
-		t.addRow(r, state, s.id)
+		t.noteRow(w, r, t.addRow(r, state, s.id))
 	}
 	t.b.Coverage(c)
 	t.addObjects(w)
 }
 
 // stackFlags are the flags that a stack gives to its goroutines.
-func stackFlags(pcs []uint64, info func(uint64) *pcInfo) evidence.Flags {
-	for _, pc := range pcs {
-		if info(pc).role == roleCgoCallback {
+func stackFlags(refs []pcRef, c *pcCache) evidence.Flags {
+	if !c.callbacks {
+		return 0
+	}
+	for _, ref := range refs {
+		if c.infos[ref].role == roleCgoCallback {
 			return evidence.FlagCallback
 		}
 	}
@@ -58,15 +61,15 @@ func stackFlags(pcs []uint64, info func(uint64) *pcInfo) evidence.Flags {
 }
 
 // represent notes the first goroutine of a stack as the one whose variables stand for all.
-func (t *target) represent(w *worker, s *stackRow, goid int64, info func(uint64) *pcInfo) {
+func (t *target) represent(w *worker, s *stackRow, goid int64) {
 	if t.in.Options.Variables != format.VariablesOfGroups || len(t.representatives) == maxDelveStacks {
 		return
 	}
-	frames := t.symbols.appendFrames(nil, w.arena[s.start:s.end], s.firstTrap, info)
+	frames := t.symbols.appendFrames(nil, w.arena[s.start:s.end], s.firstTrap, w.u)
 	t.representatives = append(t.representatives, subject{goid, frames})
 }
 
-func (t *target) addRow(r *gRow, state evidence.State, stack evidence.StackID) {
+func (t *target) addRow(r *gRow, state evidence.State, stack evidence.StackID) (row int) {
 	g := evidence.Goroutine{
 		ID: r.id, State: state, Stack: stack, Created: t.createdAt(r.gopc), Parent: r.parent, WaitsOn: r.waitsOn,
 		Flags: r.flags, Seconds: t.waited(r.since),
@@ -83,10 +86,11 @@ func (t *target) addRow(r *gRow, state evidence.State, stack evidence.StackID) {
 	if t.isSystem(r.startpc) {
 		g.Flags |= evidence.FlagSystem
 	}
-	row := t.b.Goroutine(g)
+	row = t.b.Goroutine(g)
 	if r.labels != 0 {
 		t.b.Label(row, t.labels(r.labels))
 	}
+	return row
 }
 
 // createdAt keeps the frames of go statements: there are few, and each is asked for once per goroutine.

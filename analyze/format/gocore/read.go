@@ -70,6 +70,8 @@ func (t *target) readRuntime(ctx context.Context) error {
 	t.prepareWaits()
 	t.prepareTransfers()
 	t.prepareHolds()
+	t.prepareActs()
+	t.preparePools()
 	if err := t.readGoroutines(ctx); err != nil {
 		var failed *format.Error
 		if ctx.Err() != nil || errors.As(err, &failed) {
@@ -79,6 +81,15 @@ func (t *target) readRuntime(ctx context.Context) error {
 	}
 	t.readLocks()
 	t.readHolds(ctx)
+	t.readWakers(ctx)
+	t.readPools(ctx)
+	rows := t.sleepers
+	if err := t.prove(ctx); err != nil {
+		return err
+	}
+	if err := t.readHeapUse(ctx, rows); err != nil {
+		return err
+	}
 	t.readVariables(ctx)
 	t.broken.report(t.b, "goroutine")
 	t.brokenThreads.report(t.b, "thread")

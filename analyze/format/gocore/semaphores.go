@@ -14,31 +14,42 @@ const sudogBytes = 64
 //
 // Each root is a treap of sudogs, one for each address, linked by prev and next; behind each stands a list, linked by
 // waitlink, of the other goroutines that wait for the same address.
-func (t *target) readSemaphores() map[uint64]uint64 {
+func (t *target) readSemaphores() map[uint64]uint64 { return t.walkSemaphores().waits }
+
+// walkSemaphores walks the table once.
+func (t *target) walkSemaphores() *semaWalk {
+	if t.semaWalked == nil {
+		t.semaWalked = t.walkTable()
+	}
+	return t.semaWalked
+}
+
+func (t *target) walkTable() *semaWalk {
+	w := &semaWalk{t: t, waits: map[uint64]uint64{}, sudogs: map[uint64]uint64{}, most: int(t.core.Size / sudogBytes)}
 	table, ok := t.vars.addr("runtime.semtable")
 	stride, count, sized := t.layout.Array("runtime.semTable")
 	treap, known := t.layout.Offset("runtime.semaRoot.treap")
 	if !ok || !sized || !known {
 		t.b.Gap("what goroutines wait for", "the address of the runtime's semaphore table is not known")
-		return nil
+		return w
 	}
-	w := &semaWalk{t: t, waits: map[uint64]uint64{}, most: int(t.core.Size / sudogBytes)}
 	for i := range count {
 		root, ok := t.core.Mem.Uint64(table + i*stride + treap)
 		if !ok {
 			t.b.Gapf("what goroutines wait for", "a part of the runtime's semaphore table at %#x is not in the core", table+i*stride)
-			return w.waits
+			return w
 		}
 		w.tree(root)
 	}
-	return w.waits
+	return w
 }
 
 type semaWalk struct {
-	t     *target
-	waits map[uint64]uint64
-	seen  int // sudogs
-	most  int
+	t      *target
+	waits  map[uint64]uint64
+	sudogs map[uint64]uint64 // by goroutine
+	seen   int               // sudogs
+	most   int
 }
 
 // tree walks a treap with a list of nodes to visit: recursion on a damaged core could be endless.
@@ -72,7 +83,7 @@ func (w *semaWalk) list(node, elem uint64) bool {
 			return !first
 		}
 		w.seen++
-		w.waits[g] = elem
+		w.waits[g], w.sudogs[g] = elem, node
 		node, _ = mem.Uint64(node + o.WaitLink)
 	}
 	return true

@@ -44,34 +44,41 @@ func (s *symbolizer) at(pc uint64, trap bool, trust evidence.Trust) []evidence.F
 	return ids
 }
 
-// stack symbolises a list of pcs. A frame above an injected call was interrupted, so its pc is exact.
-func (s *symbolizer) stack(pcs []uint64, firstTrap bool, info func(pc uint64) *pcInfo, note evidence.StackNote) evidence.StackID {
-	s.buf, note = s.appendStack(s.buf[:0], pcs, firstTrap, info, note)
+// stack symbolises a list of pcs of an unwinder. A frame above an injected call was interrupted, so its pc is exact.
+func (s *symbolizer) stack(refs []pcRef, firstTrap bool, u *unwinder, note evidence.StackNote) evidence.StackID {
+	s.buf, note = s.appendStack(s.buf[:0], refs, firstTrap, u, note)
 	return s.b.Stack(s.buf, note)
 }
 
 // appendStack is appendFrames for a stack that may lack frames in the middle: ElidedAt counts machine frames before and logical
 // frames after.
-func (s *symbolizer) appendStack(buf []evidence.FrameID, pcs []uint64, firstTrap bool, info func(pc uint64) *pcInfo, note evidence.StackNote) ([]evidence.FrameID, evidence.StackNote) {
+func (s *symbolizer) appendStack(buf []evidence.FrameID, refs []pcRef, firstTrap bool, u *unwinder, note evidence.StackNote) ([]evidence.FrameID, evidence.StackNote) {
 	if note.Elided == 0 {
-		return s.appendFrames(buf, pcs, firstTrap, info), note
+		return s.appendFrames(buf, refs, firstTrap, u), note
 	}
-	buf = s.appendFrames(buf, pcs[:note.ElidedAt], firstTrap, info)
+	buf = s.appendFrames(buf, refs[:note.ElidedAt], firstTrap, u)
 	gap := len(buf)
-	buf = s.appendFrames(buf, pcs[note.ElidedAt:], false, info)
+	buf = s.appendFrames(buf, refs[note.ElidedAt:], false, u)
 	note.ElidedAt = gap
 	return buf, note
 }
 
-func (s *symbolizer) appendFrames(buf []evidence.FrameID, pcs []uint64, firstTrap bool, info func(pc uint64) *pcInfo) []evidence.FrameID {
+func (s *symbolizer) appendFrames(buf []evidence.FrameID, refs []pcRef, firstTrap bool, u *unwinder) []evidence.FrameID {
 	trap := firstTrap
-	for _, pc := range pcs {
-		e := info(pc)
+	for _, ref := range refs {
+		if id := u.cache.single[ref]; id != 0 && !trap {
+			buf = append(buf, id)
+			continue
+		}
+		e := u.cache.infos[ref]
 		switch {
 		case trap:
-			buf = append(buf, s.at(pc, trap, evidence.TrustUnwound)...)
+			buf = append(buf, s.at(e.pc, trap, evidence.TrustUnwound)...)
 		case e.frames == nil:
-			e.frames = s.at(pc, trap, evidence.TrustUnwound)
+			e.frames = s.at(e.pc, trap, evidence.TrustUnwound)
+			if len(e.frames) == 1 && e.role != roleInjected {
+				u.cache.single[ref] = e.frames[0]
+			}
 			fallthrough
 		default:
 			buf = append(buf, e.frames...)
@@ -94,9 +101,10 @@ func (s *symbolizer) site(gopc uint64) evidence.FrameID {
 func (t *target) logicalDepth(w *worker, stack uint32, frame int) int {
 	s := &w.stacks[stack]
 	depth, trap := -1, s.firstTrap
-	for _, pc := range w.arena[s.start:s.end][:frame+1] {
-		depth += len(t.symbols.at(pc, trap, evidence.TrustUnwound))
-		trap = w.u.info(pc).role == roleInjected
+	for _, ref := range w.arena[s.start:s.end][:frame+1] {
+		e := w.u.cache.infos[ref]
+		depth += len(t.symbols.at(e.pc, trap, evidence.TrustUnwound))
+		trap = e.role == roleInjected
 	}
 	return depth
 }

@@ -45,6 +45,7 @@ type target struct {
 	reasons                 []string        // wait reasons of this version by number
 	kinds                   []waitKind      // what each wait reason waits for
 	sema                    map[uint64]uint64
+	semaWalked              *semaWalk               // once the table was walked
 	now                     int64                   // nanotime of the newest event in the core: the process lived at least until then
 	transfers               map[uint64]transferFunc // by entry of function
 	truncated               atomic.Bool             // some transfers were left out
@@ -56,6 +57,9 @@ type target struct {
 	lockEntries             map[uint64]lockFunc          // by entry of function
 	libraryEntry            map[uint64]bool              // functions of package sync itself
 	suspects                []suspect                    // goroutines that may hold a lock
+	workers                 []*worker                    // that have read the goroutines
+	acts                    map[uint64]actFunc           // by entry of function
+	channels                []uint64                     // that somebody waits for; some of them several times
 	locks                   map[uint64]evidence.SyncKind // locks that somebody waits for
 	searched                int                          // words compared with locks
 	symtab                  []elf.Symbol                 // read when a global is first asked for
@@ -68,8 +72,13 @@ type target struct {
 	miscounts               []miscount                   // locks that count other numbers of waiters
 	unreadable              []uint64                     // locks that are not in the core
 	lost                    int                          // goroutines for whose wait the core has no memory
+	poolEntries             map[uint64]poolKind          // by entry of function: those in which goroutines wait for a slot
+	slotWaiters             []uint64                     // goroutines in them
 	labelTexts              map[uint64]string            // by address of the label set
 	labelBytes              int                          // of all that were read
+	sleepers                []proofRow                   // all live goroutines, for the proof
+	unread                  int                          // goroutines whose structures are not in the core
+	gCount, gListed         uint64                       // entries of allgs, and those of them that are in the core
 }
 
 // open opens a core and everything that is needed to understand it. The order matters: nothing of the executable is used

@@ -120,7 +120,7 @@ func (t *target) addThread(th *elfcore.Thread, w *threadWalk) {
 	for _, p := range w.parts {
 		frames = append(frames, p.native...)
 		own := evidence.StackNote{Elided: p.elided, ElidedAt: keepEnds}
-		frames, own = t.symbols.appendStack(frames, p.pcs, p.trap, w.u.info, own)
+		frames, own = t.symbols.appendStack(frames, w.u.numbers(nil, p.pcs), p.trap, w.u, own)
 		if own.Elided > 0 {
 			note.Elided, note.ElidedAt = own.Elided, own.ElidedAt
 		}
@@ -371,7 +371,7 @@ func (w *worker) threadStack(row *gRow, raw []byte) uint32 {
 	if row.status != statusRunning {
 		why = e.broken
 	}
-	return w.intern(w.u.pcs, false, w.u.note(why))
+	return w.intern(w.u.refs, false, w.u.note(why))
 }
 
 // joined interns the parts of a thread that lie on the goroutine's stack.
@@ -390,7 +390,8 @@ func (w *worker) joined(m *machine) uint32 {
 		}
 		w.u.pcs, w.u.sps = append(w.u.pcs, p.pcs...), append(w.u.sps, p.sps...)
 	}
-	return w.intern(w.u.pcs, trap, evidence.StackNote{Elided: elided, ElidedAt: at, Broken: m.goroutineBroken()})
+	w.u.refs = w.u.numbers(w.u.refs[:0], w.u.pcs)
+	return w.intern(w.u.refs, trap, evidence.StackNote{Elided: elided, ElidedAt: at, Broken: m.goroutineBroken()})
 }
 
 // goroutineBroken says why the goroutine's part of a thread's stack ends early: the walk broke off, and it was there.

@@ -45,17 +45,20 @@ type transferRow struct {
 }
 
 // transfersOf finds the read and write functions on a stack, innermost first.
-func (w *worker) transfersOf(pcs []uint64) []transferAt {
+func (w *worker) transfersOf(pcs []pcRef) []transferAt {
 	const depth = 12 // a read stands close to the end of the stack
 	var found []transferAt
 	for i, pc := range pcs[:min(len(pcs), depth)] {
-		e := w.u.info(pc)
-		if !e.ok {
+		if w.u.cache.marks[pc]&markNoTransfer != 0 {
 			continue
 		}
-		if f, ok := w.t.transfers[e.fn.Entry]; ok {
-			found = append(found, transferAt{i, f})
+		if e := w.u.cache.infos[pc]; e.ok {
+			if f, ok := w.t.transfers[e.fn.Entry]; ok {
+				found = append(found, transferAt{i, f})
+				continue
+			}
 		}
+		w.u.cache.marks[pc] |= markNoTransfer
 	}
 	return found
 }
@@ -81,7 +84,7 @@ func (w *worker) transfer(row *gRow, trap bool) {
 	s := &w.stacks[row.stack]
 	if !s.looked {
 		s.looked = true
-		s.transfers = w.transfersOf(w.u.pcs)
+		s.transfers = w.transfersOf(w.u.refs)
 	}
 	for _, at := range s.transfers {
 		args := w.t.frameArguments(w.u.mem, w.u.pcs, w.u.sps, at.index, at.index == 0 && trap)

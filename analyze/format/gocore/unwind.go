@@ -2,6 +2,7 @@ package gocore
 
 import (
 	"encoding/binary"
+	"math"
 	"slices"
 
 	"github.com/gopostmortem/postmortem/analyze/evidence"
@@ -55,47 +56,89 @@ type pcInfo struct {
 	hold     *holdFrame         // what the function may hold here; nil until it was asked for
 }
 
-// pcCache maps pcs to pcInfo by open addressing: a map[uint64] costs twice as much, and this is the hottest look-up.
-type pcCache struct {
-	slots []*pcInfo
-	used  int
+// plain reports whether a walk needs nothing of a pc but its delta, and that in 32 bits.
+func (e *pcInfo) plain() bool {
+	return e.ok && !e.stop && e.role == roleNone && e.delta <= math.MaxUint32
 }
 
-func newPCCache() *pcCache { return &pcCache{slots: make([]*pcInfo, 1<<10)} }
+// pcRef is the number of a pc in its pcCache. Stacks are kept, compared and looked through by it: half the memory of a pc, and
+// what is known of it is found without a hash.
+type pcRef uint32
 
-func (c *pcCache) slot(pc uint64) int {
+// pcMark says what has been found out about a pc and is nothing, which is nearly always so.
+type pcMark uint8
+
+// The marks.
+const (
+	markNoHold     pcMark = 1 << iota // the function holds and releases no lock there
+	markNoTransfer                    // the function neither reads nor writes
+)
+
+// pcSlot is an entry of the hash table of a pcCache: all that a walk needs of a plain pc, so that a frame costs one cache line.
+type pcSlot struct {
+	pc    uint64
+	delta uint32
+	ref   uint32 // 0 when it is empty, else twice the number plus one, and one more when the pc is not plain
+}
+
+func (s *pcSlot) number() pcRef { return pcRef(s.ref>>1 - 1) }
+func (s *pcSlot) plain() bool   { return s.ref&1 == 0 }
+
+// pcCache maps pcs to what is known of them by open addressing: a map[uint64] costs twice as much, and this is the hottest
+// look-up. The columns are indexed by pcRef; those that are small are apart, so that passes over all stacks stay in the cache of
+// the processor.
+type pcCache struct {
+	slots     []pcSlot
+	infos     []*pcInfo
+	marks     []pcMark
+	single    []evidence.FrameID // the only frame of a call that returns here; 0 while not known, and when there are several
+	callbacks bool               // a pc of cgocallback is among them
+}
+
+func newPCCache() *pcCache { return &pcCache{slots: make([]pcSlot, 1<<10)} }
+
+func (c *pcCache) start(pc uint64) int {
 	const golden = 0x9e3779b97f4a7c15 // 2^64 / golden ratio: spreads neighbouring pcs
 	return int((pc * golden) >> 32 & uint64(len(c.slots)-1))
 }
 
-func (c *pcCache) get(pc uint64) *pcInfo {
-	for i := c.slot(pc); ; i = (i + 1) & (len(c.slots) - 1) {
-		if e := c.slots[i]; e == nil || e.pc == pc {
-			return e
+// get returns the slot of a pc, an empty one when it is not known. It is valid until the next put.
+func (c *pcCache) get(pc uint64) *pcSlot {
+	for i := c.start(pc); ; i = (i + 1) & (len(c.slots) - 1) {
+		if s := &c.slots[i]; s.pc == pc && s.ref != 0 || s.ref == 0 {
+			return s
 		}
 	}
 }
 
-func (c *pcCache) put(e *pcInfo) {
-	if 2*c.used >= len(c.slots) {
+// known returns what is known of a pc, nil when it was not asked for.
+func (c *pcCache) known(pc uint64) *pcInfo {
+	s := c.get(pc)
+	if s.ref == 0 {
+		return nil
+	}
+	return c.infos[s.number()]
+}
+
+// put adds a pc that is not known yet.
+func (c *pcCache) put(e *pcInfo) *pcSlot {
+	if 2*len(c.infos) >= len(c.slots) {
 		old := c.slots
-		c.slots = make([]*pcInfo, 2*len(old))
+		c.slots = make([]pcSlot, 2*len(old))
 		for _, o := range old {
-			if o != nil {
-				c.place(o)
+			if o.ref != 0 {
+				*c.get(o.pc) = o
 			}
 		}
 	}
-	c.used++
-	c.place(e)
-}
-
-func (c *pcCache) place(e *pcInfo) {
-	i := c.slot(e.pc)
-	for c.slots[i] != nil {
-		i = (i + 1) & (len(c.slots) - 1)
+	c.infos, c.marks, c.single = append(c.infos, e), append(c.marks, 0), append(c.single, 0)
+	c.callbacks = c.callbacks || e.role == roleCgoCallback
+	s := c.get(e.pc)
+	s.pc, s.delta, s.ref = e.pc, uint32(e.delta), uint32(len(c.infos))<<1
+	if !e.plain() {
+		s.ref |= 1
 	}
-	c.slots[i] = e
+	return s
 }
 
 // unwinder walks Go stacks by the pcsp tables, as the runtime's own traceback does (runtime/traceback.go, unwinder). It is
@@ -109,7 +152,7 @@ type unwinder struct {
 
 	pcs    []uint64 // of the last walk, innermost first
 	sps    []uint64 // SP of each frame
-	trap   []bool   // whether the pc is exact
+	refs   []pcRef  // the pcs by their numbers
 	elided int      // frames left out after the first keepEnds
 	left   int      // frames that may still be walked through
 }
@@ -119,14 +162,24 @@ func newUnwinder(t *target) *unwinder {
 }
 
 // info returns what is known of a pc.
-func (u *unwinder) info(pc uint64) *pcInfo {
-	if e := u.cache.get(pc); e != nil {
-		return e
+func (u *unwinder) info(pc uint64) *pcInfo { return u.cache.infos[u.slot(pc).number()] }
+
+// slot finds the slot of a pc, or fills it.
+func (u *unwinder) slot(pc uint64) *pcSlot {
+	if s := u.cache.get(pc); s.ref != 0 {
+		return s
 	}
 	e := &pcInfo{pc: pc}
 	u.resolve(e)
-	u.cache.put(e)
-	return e
+	return u.cache.put(e)
+}
+
+// numbers appends the numbers of pcs.
+func (u *unwinder) numbers(refs []pcRef, pcs []uint64) []pcRef {
+	for _, pc := range pcs {
+		refs = append(refs, u.slot(pc).number())
+	}
+	return refs
 }
 
 func (u *unwinder) resolve(e *pcInfo) {
@@ -177,13 +230,15 @@ const maxDepth = 1 << 27
 const keepEnds = 1 << 14
 
 // keep stores a frame. Beyond 2*keepEnds frames the outer end is a ring, and what falls out of it is counted.
-func (u *unwinder) keep(pc, sp uint64, trap bool) {
+func (u *unwinder) keep(pc, sp uint64, ref pcRef) {
 	if len(u.pcs) < 2*keepEnds {
-		u.pcs, u.sps, u.trap = append(u.pcs, pc), append(u.sps, sp), append(u.trap, trap)
+		u.pcs = append(u.pcs, pc) // one at a time: appending in place writes no pointer
+		u.sps = append(u.sps, sp)
+		u.refs = append(u.refs, ref)
 		return
 	}
 	at := keepEnds + u.elided%keepEnds
-	u.pcs[at], u.sps[at], u.trap[at] = pc, sp, trap
+	u.pcs[at], u.sps[at], u.refs[at] = pc, sp, ref
 	u.elided++
 }
 
@@ -192,7 +247,7 @@ func (u *unwinder) straighten() {
 	if turn := u.elided % keepEnds; turn != 0 {
 		rotate(u.pcs[keepEnds:], turn)
 		rotate(u.sps[keepEnds:], turn)
-		rotate(u.trap[keepEnds:], turn)
+		rotate(u.refs[keepEnds:], turn)
 	}
 }
 
@@ -212,10 +267,10 @@ func rotate[T any](s []T, n int) {
 	slices.Reverse(s)
 }
 
-// walk unwinds from s while SP stays within [lo, hi). The frames are left in u.pcs, u.sps and u.trap; of a very deep stack the
+// walk unwinds from s while SP stays within [lo, hi). The frames are left in u.pcs, u.sps and u.refs; of a very deep stack the
 // ends, and u.elided says how many are missing after the first keepEnds.
 func (u *unwinder) walk(s start, lo, hi uint64) end {
-	u.pcs, u.sps, u.trap, u.elided = u.pcs[:0], u.sps[:0], u.trap[:0], 0
+	u.pcs, u.sps, u.refs, u.elided = u.pcs[:0], u.sps[:0], u.refs[:0], 0
 	e := u.follow(s, lo, hi)
 	u.straighten()
 	return e
@@ -224,22 +279,27 @@ func (u *unwinder) walk(s start, lo, hi uint64) end {
 // follow is the loop of walk.
 func (u *unwinder) follow(s start, lo, hi uint64) end {
 	stack, base := u.window(lo, hi, s.sp)
-	pc, sp, lr, trap := s.pc, s.sp, s.lr, s.trap
+	pc, sp, lr := s.pc, s.sp, s.lr
 	last := roleNone
 	for depth := 0; depth < maxDepth && u.left > 0; depth++ {
 		u.left--
-		e := u.info(pc)
-		if !e.ok {
-			return end{broken: "return address outside the program's Go code", pc: pc, sp: sp, lr: lr, role: last}
+		slot := u.slot(pc)
+		ref, delta, kind, stop := slot.number(), uint64(slot.delta), roleNone, false
+		if !slot.plain() {
+			e := u.cache.infos[ref]
+			if !e.ok {
+				return end{broken: "return address outside the program's Go code", pc: pc, sp: sp, lr: lr, role: last}
+			}
+			delta, kind, stop = e.delta, e.role, e.stop
 		}
-		u.keep(pc, sp, trap)
-		last = e.role
-		if e.stop && !(depth == 0 && s.syscall) {
-			return end{pc: pc, sp: sp, lr: lr, role: e.role}
+		u.keep(pc, sp, ref)
+		last = kind
+		if stop && !(depth == 0 && s.syscall) {
+			return end{pc: pc, sp: sp, lr: lr, role: kind}
 		}
-		fp := sp + e.delta
+		fp := sp + delta
 		if fp < sp || fp > hi || sp < lo {
-			return end{broken: "frame outside the goroutine's stack", pc: pc, sp: sp, role: e.role}
+			return end{broken: "frame outside the goroutine's stack", pc: pc, sp: sp, role: kind}
 		}
 		next := lr
 		if !u.usesLR {
@@ -248,11 +308,11 @@ func (u *unwinder) follow(s start, lo, hi uint64) end {
 			next, _ = wordAt(stack, base, sp)
 		}
 		if next == 0 || next == pc && fp == sp {
-			return end{broken: "no return address", pc: pc, sp: sp, role: e.role}
+			return end{broken: "no return address", pc: pc, sp: sp, role: kind}
 		}
-		lr, trap = 0, e.role == roleInjected
+		lr = 0
 		pc, sp = next, fp
-		if u.usesLR && trap {
+		if u.usesLR && kind == roleInjected {
 			pc, sp, lr = u.afterInjected(pc, sp, stack, base)
 		}
 	}

@@ -232,6 +232,7 @@ func (w *worker) channel(c uint64) {
 func (t *target) addObjects(w *worker) {
 	for _, s := range w.chans {
 		t.b.Sync(s)
+		t.channels = append(t.channels, s.Addr)
 	}
 	for _, wait := range w.waits {
 		t.b.Wait(wait)
@@ -259,6 +260,8 @@ func (t *target) addObjects(w *worker) {
 	w.loops = w.loops[:0]
 	t.suspects = append(t.suspects, w.suspects...)
 	w.suspects = w.suspects[:0]
+	t.slotWaiters = append(t.slotWaiters, w.slotWaiters...)
+	w.slotWaiters = w.slotWaiters[:0]
 }
 
 // Bits of the words that the locks keep (sync/mutex.go, sync/rwmutex.go, sync/waitgroup.go; internal/sync/mutex.go from

@@ -177,6 +177,9 @@ func graph(b *section, doc *report.Document) {
 
 func silent(b *section, doc *report.Document) {
 	b.linef("Coverage: %s.", inline(strings.TrimSuffix(doc.Coverage.Sentence, ".")))
+	if r := doc.Coverage.Reachability; r != "" {
+		b.linef("\nReachability: %s.", inline(strings.TrimSuffix(r, ".")))
+	}
 	for _, n := range doc.Notes {
 		b.linef("\n%s", inline(n))
 	}

@@ -15,8 +15,8 @@ const (
 	maxMermaid = 50_000
 )
 
-// Mermaid writes the graph as mermaid source, without a fence: who waits for what (arrow), who holds it (dotted arrow). It
-// draws at most 40 nodes and stays under 50,000 characters. An empty graph gives "".
+// Mermaid writes the graph as mermaid source, without a fence: who waits for what (arrow), who holds it and who could wake the waiters
+// (dotted arrows), circles drawn thick. It draws at most 40 nodes and stays under 50,000 characters. An empty graph gives "".
 func Mermaid(g report.Graph) string {
 	if len(g.Nodes) == 0 {
 		return ""
@@ -31,25 +31,43 @@ func Mermaid(g report.Graph) string {
 			open, end = "(", ")"
 		}
 		text := n.Text
-		if open == "[" {
+		if open == "[" && !strings.HasPrefix(n.ID, "objects:") && n.ID != "nothing" {
 			text = n.ID + " " + n.Text
 		}
 		write(&b, fmt.Sprintf("  n%d%s\"%s\"%s\n", i, open, label(text), end))
 	}
+	round := circled(g)
 	for _, e := range g.Edges[:min(len(g.Edges), maxEdges)] {
 		from, ok := index[e.From]
 		to, also := index[e.To]
 		if ok && also {
-			write(&b, edge(from, to, e))
+			write(&b, edge(from, to, e, round[[2]string{e.From, e.To}]))
 		}
 	}
 	return b.String()
 }
 
-func edge(from, to int, e report.Edge) string {
+// circled is the pairs of neighbours in circles.
+func circled(g report.Graph) map[[2]string]bool {
+	pairs := map[[2]string]bool{}
+	for _, ids := range g.Circles {
+		for i := range ids {
+			pairs[[2]string{ids[i], ids[(i+1)%len(ids)]}] = true
+		}
+	}
+	return pairs
+}
+
+func edge(from, to int, e report.Edge, thick bool) string {
 	arrow, text := "-->", "waits"
-	if e.Kind == report.EdgeHeld {
+	switch e.Kind {
+	case report.EdgeHeld:
 		arrow, text = "-.->", "held by"
+	case report.EdgeWakes:
+		arrow, text = "-.->", "could be woken by"
+	}
+	if thick {
+		arrow = "==>"
 	}
 	if e.Text != "" {
 		text += ": " + e.Text

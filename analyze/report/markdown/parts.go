@@ -217,6 +217,9 @@ func group(g report.Group) string {
 	} else if g.State != "" {
 		title += ", " + g.State
 	}
+	if g.Never > 0 {
+		title += ", " + report.Count(g.Never) + " can never wake"
+	}
 	title = summary(title)
 	if g.Reason != "" {
 		title += ": <code>" + summary(g.Reason) + "</code>" // in code nobody is mentioned

@@ -121,7 +121,12 @@ func (p *page) closing(doc *report.Document) {
 	}
 }
 
-func (p *page) coverage(doc *report.Document) { p.item("coverage", doc.Coverage.Sentence) }
+func (p *page) coverage(doc *report.Document) {
+	p.item("coverage", doc.Coverage.Sentence)
+	if r := doc.Coverage.Reachability; r != "" {
+		p.item("", "reachability: "+r)
+	}
+}
 
 // gaps are printed in every form of the report; the compact one counts those after the first few.
 func (p *page) gaps(doc *report.Document) {
@@ -149,6 +154,7 @@ func (p *page) group(g report.Group) {
 	if g.Oldest > 0 {
 		title += ", for at least " + report.Seconds(g.Oldest)
 	}
+	title += never(g)
 	p.blank()
 	p.tone(strong).para("", fmt.Sprintf("%s (stack:%d, %s)", title, g.ID, g.Sample))
 	for i, f := range g.Frames {
@@ -163,6 +169,19 @@ func (p *page) group(g report.Group) {
 	if g.Broken != "" {
 		p.para("  ", "unwinding ended here: "+g.Broken)
 	}
+}
+
+// never is what the verdicts on the goroutines of a group add to its title.
+func never(g report.Group) string {
+	switch {
+	case g.Never == 0:
+		return ""
+	case g.Never == 1 && g.Count == 1:
+		return ", can never wake"
+	case g.Never >= g.Count:
+		return ", all can never wake"
+	}
+	return ", " + report.Count(g.Never) + " of them can never wake"
 }
 
 func (p *page) frame(f report.Frame) {

@@ -72,12 +72,53 @@ func WriteGraph(w io.Writer, doc *report.Document, opt Options) error {
 	p := newPage(opt)
 	p.graph(doc)
 	if len(doc.Waits.Nodes) == 0 {
-		p.para("", "Nobody waits for a lock or an object that a finding names.")
+		p.para("", "Nobody waits for anything that this evidence names.")
 	}
 	p.blank()
 	p.coverage(doc)
 	p.gaps(doc)
 	return p.flush(w, "graph")
+}
+
+// WriteWhy writes what keeps goroutines reachable: for a Document made by report.Why.
+func WriteWhy(w io.Writer, doc *report.Document, opt Options) error {
+	p := newPage(opt)
+	for i, path := range doc.Paths {
+		if i > 0 {
+			p.blank()
+		}
+		p.path(path)
+	}
+	for _, r := range doc.Rows {
+		if len(doc.Paths) == 1 && (r.Ref == doc.Paths[0].Goroutine || r.Ref == doc.Paths[0].Sync) {
+			p.para("", r.Ref+": "+r.Text)
+		}
+	}
+	p.blank()
+	p.coverage(doc)
+	p.gaps(doc)
+	return p.flush(w, "why")
+}
+
+func (p *page) path(path report.Path) {
+	p.tone(strong).para("", path.Answer)
+	for i, s := range path.Steps {
+		lead := "  "
+		if i > 0 {
+			lead = "  -> "
+		}
+		p.hang(lead, "       ", s.Text)
+	}
+	if len(path.Steps) > 0 && path.Sync != "" {
+		p.hang("  -> ", "       ", path.Sync+", for which it waits")
+	}
+	for _, e := range path.Helpers {
+		text := e.Text
+		if len(e.Refs) > 0 {
+			text += " [" + p.list(e.Refs, len(e.Refs)) + "]"
+		}
+		p.hang("  ", "      ", text)
+	}
 }
 
 var statusTones = map[report.Status]tone{report.Established: alarm, report.Supported: alarm, report.Suspected: warn,

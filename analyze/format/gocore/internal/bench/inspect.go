@@ -70,7 +70,7 @@ func inspect(ctx context.Context, core, folder string) error {
 		return profile(ctx, core, folder)
 	}
 	if info, err := os.Stat(core); err == nil && info.Size() >= 2<<30 {
-		debug.SetGCPercent(20) // as the command does: cmd/postmortem, tuneCollector
+		debug.SetGCPercent(15) // as the command does: cmd/postmortem, tuneCollector
 	}
 	stop := make(chan struct{})
 	top := watch(stop)

@@ -170,6 +170,15 @@ func ask(f Func, pc uint64) {
 	}
 	f.PCData(^uint32(0), pc)
 	f.FuncData(255)
+	for _, m := range []func(uint64) (PointerMap, bool){f.LocalsMap, f.ArgsMap} {
+		if words, ok := m(pc); ok && words.Len() > 0 {
+			words.Has(words.Len() - 1)
+		}
+	}
+	objects, _ := f.StackObjects()
+	for _, o := range objects {
+		o.Pointers(f.m.mem)
+	}
 	runs := 0
 	f.EachInlined(func(lo, hi uint64, calls []Inlined) { runs += len(calls) })
 }

@@ -77,9 +77,17 @@ var experiments = map[string]string{
 func main() {
 	out := flag.String("out", "tables", "`folder` to write the tables to")
 	release := flag.String("release", "", "only this `release`, such as 1.26")
+	libraries := flag.String("libraries", "", "write the tables of the standard library, and only those, to this `folder`")
 	flag.Parse()
 	for _, r := range layout.Known("") {
 		if *release != "" && r != *release {
+			continue
+		}
+		if *libraries != "" {
+			if err := writeLibrary(*libraries, r); err != nil {
+				fmt.Fprintln(os.Stderr, "gen:", err)
+				os.Exit(1)
+			}
 			continue
 		}
 		for _, arch := range layout.Arches() {

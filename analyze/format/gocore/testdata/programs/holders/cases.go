@@ -449,3 +449,53 @@ func bothLocked(v *vault) {
 	defer v.other.Unlock()
 	slow()
 }
+
+//go:noinline
+func lockerHolder(l sync.Locker) {
+	l.Lock()
+	slow()
+	l.Unlock()
+}
+
+// shelf has locks behind pointers.
+type shelf struct {
+	name string
+	sync.Mutex
+	inner  *vault
+	shared *sync.Mutex
+}
+
+//go:noinline
+func secondPointer(s *shelf) {
+	s.inner.mu.Lock()
+	slow()
+	s.inner.mu.Unlock()
+}
+
+//go:noinline
+func sharedPointer(s *shelf) {
+	s.shared.Lock()
+	slow()
+	s.shared.Unlock()
+}
+
+//go:noinline
+func embeddedHolder(s *shelf) {
+	s.Lock()
+	slow()
+	s.Unlock()
+}
+
+// staleWord has used a first object, and holds the lock of a second one.
+//
+//go:noinline
+func staleWord(first, second *vault) {
+	use(first)
+	second.mu.Lock()
+	slow()
+	second.mu.Unlock()
+	use(second)
+}
+
+//go:noinline
+func inOnce(o *sync.Once) { o.Do(slow) }

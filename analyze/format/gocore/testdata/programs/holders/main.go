@@ -7,6 +7,8 @@ package main
 import (
 	"fmt"
 	"os"
+	"reflect"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -26,7 +28,10 @@ type vault struct {
 func held(name string, lock unsafe.Pointer, grade string, functions ...string) {
 	fmt.Fprintf(os.Stderr, "held %s %#x %s", name, uintptr(lock), grade)
 	for _, f := range functions {
-		fmt.Fprint(os.Stderr, " main.", f)
+		if !strings.Contains(f, ".") {
+			f = "main." + f
+		}
+		fmt.Fprint(os.Stderr, " ", f)
 	}
 	fmt.Fprintln(os.Stderr)
 }
@@ -138,7 +143,7 @@ func mutexes() {
 
 	elements := make([]vault, 5)
 	begin(func() { sliceHolder(elements, 3) })
-	held("sliceHolder", unsafe.Pointer(&elements[3].mu), "ambiguous", "sliceHolder") // it could be the first element's
+	held("sliceHolder", unsafe.Pointer(&elements[3].mu), "unique-candidate", "sliceHolder")
 	waiters(&elements[3].mu)
 
 	a, b := &vault{}, &vault{}
@@ -231,11 +236,48 @@ func helpers() {
 	waiters(&d.mu)
 }
 
-// others are holders that a reader misses: it must not name somebody else in their place.
+// others are holders that are found by what they will unlock: the code that they have passed does not tell.
 func others() {
 	v := &vault{}
 	begin(func() { tryHolder(v) })
 	begin(func() { lockedAndUnlocked(&vault{}) })
-	held("missed/tryHolder", unsafe.Pointer(&v.mu), "none", "tryHolder")
+	held("tryHolder", unsafe.Pointer(&v.mu), "unique-candidate", "tryHolder")
 	waiters(&v.mu)
+
+	l := &vault{}
+	begin(func() { lockerHolder(&l.mu) })
+	held("lockerHolder", unsafe.Pointer(&l.mu), "unique-candidate", "lockerHolder")
+	waiters(&l.mu)
+
+	s := &shelf{inner: &vault{}, shared: &sync.Mutex{}}
+	begin(func() { secondPointer(s) })
+	begin(func() { sharedPointer(s) })
+	held("secondPointer", unsafe.Pointer(&s.inner.mu), "unique-candidate", "secondPointer")
+	held("sharedPointer", unsafe.Pointer(s.shared), "unique-candidate", "sharedPointer")
+	waiters(&s.inner.mu)
+	waiters(s.shared)
+
+	e := &shelf{inner: &vault{}, shared: &sync.Mutex{}}
+	begin(func() { embeddedHolder(e) })
+	held("embeddedHolder", unsafe.Pointer(&e.Mutex), "unique-candidate", "embeddedHolder")
+	waiters(e)
+
+	decoy, real := &vault{}, &vault{}
+	begin(func() { staleWord(decoy, real) })
+	begin(func() { lockAndExit(decoy) })
+	held("staleWord/decoy", unsafe.Pointer(&decoy.mu), "none")
+	held("staleWord/real", unsafe.Pointer(&real.mu), "unique-candidate", "staleWord")
+	waiters(&decoy.mu)
+	waiters(&real.mu)
+
+	var once sync.Once
+	begin(func() { inOnce(&once) })
+	begin(func() { entered.Add(1); once.Do(enter) })
+	held("inOnce", mutexOfOnce(&once), "pending-unlock", "sync.(*Once).doSlow")
+}
+
+// mutexOfOnce is where a sync.Once has its lock: behind done (sync/once.go, Go 1.21 to 1.26; done is one word in some of them).
+func mutexOfOnce(o *sync.Once) unsafe.Pointer {
+	f, _ := reflect.TypeOf(sync.Once{}).FieldByName("m")
+	return unsafe.Add(unsafe.Pointer(o), f.Offset)
 }

@@ -1,0 +1,225 @@
+package gocore
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/gopostmortem/postmortem/analyze/evidence"
+	"github.com/gopostmortem/postmortem/analyze/format"
+	"github.com/gopostmortem/postmortem/fixtures"
+)
+
+// planted are the types of testdata/programs/heaptruth and how many objects of each are reachable. See the constants there.
+var planted = map[string]uint64{
+	"main.Account": 1000, "[]main.Entry": 1000, "main.Owner": 1000 + 60 + 2, "main.Note": 1000 + 25 + 40*20, "main.Session": 200,
+	"main.Job": 40, "main.Page": 60, "main.Ticket": 25, "main.Common": 2, "main.Disk": 1, "func main.fill.func1": 30,
+	"chan *main.Ticket": 1, "[]*main.Ticket": 1, "[]*main.Account": 1, "[]*main.Page": 1, "map[string]*main.Account": 1, "[]uint64": 1,
+	"main.Lost": 0,
+}
+
+// plantedCarried are the types that a program without debug information shows as well: those that the runtime keeps with the object, and those that
+// follow from them and from interfaces.
+var plantedCarried = map[string]uint64{"[]*main.Account": 1, "main.Page": 60, "main.Disk": 1, "main.Account": 1000, "[]main.Entry": 1000,
+	"main.Owner": 1000 + 60 + 1, "main.Lost": 0}
+
+func heapTruth(t testing.TB, p fixtures.Program) *fixtures.Capture {
+	t.Helper()
+	dir, err := filepath.Abs("testdata/programs/heaptruth")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Dir = dir
+	c, err := fixtures.Crash(context.Background(), p)
+	fixtures.Require(t, err)
+	return c
+}
+
+func countHeap(t testing.TB, c *fixtures.Capture) *evidence.Case {
+	t.Helper()
+	f, err := os.Open(c.Core)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	b := evidence.NewBuilder()
+	b.Source(evidence.Source{Path: c.Core, Format: formatName})
+	opt := format.Options{Executable: c.Exe, Reach: format.ReachHeap, Variables: format.VariablesNone}
+	if err := Read(context.Background(), inputOf(t, f, c.Core, opt), b); err != nil {
+		t.Fatal(err)
+	}
+	got := b.Finish()
+	if got.HeapUse == nil || got.HeapUse.Refused != "" {
+		t.Fatalf("the heap was not counted: %+v\n%s", got.HeapUse, gapsOf(got))
+	}
+	return got
+}
+
+var heapBuilds = []build{
+	{"go1.26", fixtures.Program{}},
+	{"go1.26 stripped", fixtures.Program{Flags: []string{"-ldflags=-s -w"}}},
+	{"go1.26 PIE", fixtures.Program{Flags: []string{"-buildmode=pie"}}},
+	{"go1.25", fixtures.Program{Toolchain: "go1.25.7"}},
+	{"go1.24", fixtures.Program{Toolchain: "go1.24.13"}},
+	{"go1.24 stripped", fixtures.Program{Toolchain: "go1.24.13", Flags: []string{"-ldflags=-s -w"}}},
+	{"go1.23", fixtures.Program{Toolchain: "go1.23.12"}},
+	{"go1.22", fixtures.Program{Toolchain: "go1.22.12"}},
+	{"go1.22 stripped", fixtures.Program{Toolchain: "go1.22.12", Flags: []string{"-ldflags=-s -w"}}},
+	{"go1.26 arm64", fixtures.Program{Env: []string{"GOARCH=arm64"}}},
+}
+
+func TestHeapTruth(t *testing.T) {
+	for _, b := range heapBuilds {
+		t.Run(b.name, func(t *testing.T) {
+			c := countHeap(t, heapTruth(t, b.prog))
+			want := planted
+			if strings.Contains(b.name, "stripped") {
+				want = plantedCarried
+			}
+			u := c.HeapUse
+			types := map[string]uint64{}
+			for _, h := range u.Types {
+				types[h.Name] += h.Objects
+			}
+			for name, n := range want {
+				if types[name] != n {
+					t.Errorf("%d objects of type %s, planted were %d", types[name], name, n)
+				}
+			}
+			checkHeapSums(t, u)
+			checkRetained(t, c, !strings.Contains(b.name, "stripped"))
+			const lost, size = 500, 96
+			if garbage := u.Bytes - u.LiveBytes; garbage < lost*size {
+				t.Errorf("%d bytes are garbage, planted were %d", garbage, lost*size)
+			}
+			if t.Failed() {
+				t.Logf("%s\n%s", heapText(c), gapsOf(c))
+			}
+		})
+	}
+}
+
+// checkHeapSums holds the parts against the whole.
+func checkHeapSums(t *testing.T, u *evidence.HeapUse) {
+	t.Helper()
+	var objects, bytes, live, liveBytes, typed, typedBytes uint64
+	for _, c := range u.Classes {
+		objects, bytes, live, liveBytes = objects+c.Objects, bytes+c.Bytes, live+c.LiveObjects, liveBytes+c.LiveBytes
+		if c.LiveObjects > c.Objects || c.Size != 0 && c.Bytes != c.Objects*c.Size {
+			t.Errorf("class %+v does not add up", c)
+		}
+	}
+	for _, h := range u.Types {
+		typed, typedBytes = typed+h.Objects, typedBytes+h.Bytes
+	}
+	if objects != u.Objects || bytes != u.Bytes || live != u.LiveObjects || liveBytes != u.LiveBytes {
+		t.Errorf("the classes add up to %d %d, %d %d: %+v", objects, bytes, live, liveBytes, u)
+	}
+	if typed != u.LiveObjects || typedBytes != u.LiveBytes {
+		t.Errorf("the types add up to %d objects and %d bytes, live are %d and %d", typed, typedBytes, u.LiveObjects, u.LiveBytes)
+	}
+}
+
+// checkRetained looks for the two groups that keep something alone, and makes sure that what two share belongs to neither.
+func checkRetained(t *testing.T, c *evidence.Case, typed bool) {
+	t.Helper()
+	found := map[string]evidence.Retained{}
+	for _, r := range c.HeapUse.Retained {
+		for _, f := range c.Stack(r.Stack).All() {
+			if strings.HasPrefix(f.Function, "main.") {
+				found[f.Function] = r
+				break
+			}
+		}
+	}
+	for name, want := range map[string]evidence.Retained{
+		"main.work":  {Goroutines: 40, Objects: 40 * (1 + 1 + 20), Bytes: 40 * (192 + 4096 + 20*64)},
+		"main.alone": {Goroutines: 1, Objects: 200, Bytes: 200 * 80},
+		"main.left":  {Goroutines: 1},
+		"main.right": {Goroutines: 1},
+	} {
+		got := found[name]
+		if got.Goroutines != want.Goroutines || got.Objects != want.Objects || got.Bytes != want.Bytes {
+			t.Errorf("%s: %d goroutines keep %d objects of %d bytes, planted were %d, %d, %d", name, got.Goroutines, got.Objects, got.Bytes,
+				want.Goroutines, want.Objects, want.Bytes)
+		}
+		if got.StackBytes < 2048*uint64(got.Goroutines) {
+			t.Errorf("%s: the stacks have %d bytes", name, got.StackBytes)
+		}
+	}
+	if types := found["main.work"].Types; typed && (len(types) != 3 || types[0] != evidence.HeapType{Name: "[]uint8", Objects: 40, Bytes: 40 * 4096, Trust: evidence.TrustRead}) {
+		t.Errorf("what the group keeps is %+v", types)
+	}
+}
+
+func heapText(c *evidence.Case) string {
+	var s strings.Builder
+	for _, h := range c.HeapUse.Types {
+		fmt.Fprintf(&s, "%8d %9d %s (%s)\n", h.Objects, h.Bytes, h.Name, h.Trust)
+	}
+	return s.String()
+}
+
+// Two runs of the marker and one say the same: the colour of an object does not depend on who comes first.
+func TestHeapSame(t *testing.T) {
+	capture := heapTruth(t, fixtures.Program{})
+	first := countHeap(t, capture)
+	for range 3 {
+		again := countHeap(t, capture)
+		var a, b strings.Builder
+		if err := first.WriteText(&a); err != nil {
+			t.Fatal(err)
+		}
+		if err := again.WriteText(&b); err != nil {
+			t.Fatal(err)
+		}
+		if a.String() != b.String() {
+			t.Fatal("the same core gives another Case")
+		}
+	}
+}
+
+// viewcore's breakdown and histogram of the same core. It marks conservatively where it knows no better, and tells live objects from
+// garbage as we do; its totals may be a little higher.
+func TestViewcoreHeap(t *testing.T) {
+	if _, err := exec.LookPath("go"); err != nil {
+		fixtures.Require(t, &fixtures.MissingToolError{Tool: "go", For: "running viewcore"})
+	}
+	for _, p := range []fixtures.Program{{}, {Toolchain: "go1.24.13"}, {Toolchain: "go1.22.12"}} {
+		t.Run(versionName(p.Toolchain), func(t *testing.T) {
+			capture := heapTruth(t, p)
+			c := countHeap(t, capture)
+			theirs := viewcoreHistogram(t, capture)
+			ours := map[string]uint64{}
+			for _, h := range c.HeapUse.Types {
+				ours[h.Name] += h.Objects
+			}
+			t.Logf("%v\n%s", theirs, heapText(c))
+		})
+	}
+}
+
+// viewcoreHistogram is the number of objects by type.
+func viewcoreHistogram(t *testing.T, c *fixtures.Capture) map[string]uint64 {
+	t.Helper()
+	out, err := exec.Command("go", "tool", "viewcore", c.Core, "--exe", c.Exe, "histogram", "--top", "1000").CombinedOutput()
+	if err != nil {
+		t.Fatalf("viewcore: %v\n%s", err, out)
+	}
+	found := map[string]uint64{}
+	for line := range strings.Lines(string(out)) {
+		words := strings.Fields(line)
+		if len(words) < 4 {
+			continue
+		}
+		if n, err := strconv.ParseUint(words[0], 10, 64); err == nil {
+			found[strings.Join(words[3:], " ")] += n
+		}
+	}
+	return found
+}

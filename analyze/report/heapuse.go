@@ -1,0 +1,221 @@
+package report
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/gopostmortem/postmortem/analyze/evidence"
+)
+
+// HeapUse is what the heap holds, object by object. Absent when nobody counted.
+type HeapUse struct {
+	Sentence    string      `json:"sentence,omitempty"` // what holds the memory
+	Objects     uint64      `json:"objects"`            // allocated, reachable or not
+	Bytes       uint64      `json:"bytes"`
+	LiveObjects uint64      `json:"live_objects"` // reachable; 0 when that is not known
+	LiveBytes   uint64      `json:"live_bytes"`
+	Refused     string      `json:"refused,omitempty"` // why reachability is not known
+	Types       []HeapType  `json:"types,omitempty"`   // of reachable objects, the most bytes first; an empty name stands for all of no known type
+	Classes     []HeapClass `json:"classes,omitempty"` // allocation classes, the most bytes first
+	Retained    []Retained  `json:"retained,omitempty"`
+	Unknown     []string    `json:"unknown,omitempty"` // what is not known, in sentences
+	Omitted     *HeapRest   `json:"omitted,omitempty"` // what was left out of the lists
+}
+
+// HeapType is the reachable objects of one type.
+type HeapType struct {
+	Name    string `json:"name"`
+	Objects uint64 `json:"objects"`
+	Bytes   uint64 `json:"bytes"`
+	Trust   string `json:"trust,omitempty"` // read or guessed
+}
+
+// HeapClass is the objects of one allocation class.
+type HeapClass struct {
+	Size        uint64 `json:"size"` // bytes of an object; 0 for objects above 32 KiB
+	NoScan      bool   `json:"noscan,omitempty"`
+	Objects     uint64 `json:"objects"`
+	Bytes       uint64 `json:"bytes"`
+	LiveObjects uint64 `json:"live_objects"`
+	LiveBytes   uint64 `json:"live_bytes"`
+}
+
+// Retained is what goroutines with one stack and one go statement keep alive and nobody else does.
+type Retained struct {
+	Stack      string     `json:"stack,omitempty"`   // reference
+	Place      string     `json:"place,omitempty"`   // where they are, in the program's own code where there is some
+	Created    *Location  `json:"created,omitempty"` // the go statement
+	Goroutines int        `json:"goroutines"`
+	Objects    uint64     `json:"objects"`
+	Bytes      uint64     `json:"bytes"`
+	StackBytes uint64     `json:"stack_bytes"`     // of their own stacks
+	Types      []HeapType `json:"types,omitempty"` // the largest
+}
+
+// HeapRest counts what was left out.
+type HeapRest struct {
+	Types   int `json:"types,omitempty"`
+	Classes int `json:"classes,omitempty"`
+	Groups  int `json:"groups,omitempty"`
+}
+
+// How many rows of each list a report of a diagnosis keeps: `postmortem heap` shows more.
+const heapRows = 10
+
+// Heap returns a Document that holds what is on the heap: the first rows of each list, all of them when rows is negative. It is nil when the
+// heap was not counted.
+func Heap(c *evidence.Case, meta Meta, rows int) *Document {
+	if c.HeapUse == nil {
+		return nil
+	}
+	m := newMaker(c, meta)
+	m.inputs()
+	m.heapUse(rows)
+	m.coverage()
+	m.doc.Notes = nil
+	m.process()
+	m.gaps()
+	m.stacks()
+	m.dropUncited()
+	m.rows()
+	m.valid()
+	return m.doc
+}
+
+// dropUncited keeps the stacks that something refers to.
+func (m *maker) dropUncited() {
+	var kept []Group
+	for _, g := range m.doc.Stacks {
+		if g.Cited {
+			kept = append(kept, g)
+		}
+	}
+	m.doc.Stacks, m.doc.Omitted = kept, nil
+}
+
+// heapUse copies what was counted, with so many rows of each list.
+func (m *maker) heapUse(rows int) {
+	h := m.c.HeapUse
+	if h == nil {
+		return
+	}
+	out := &HeapUse{Objects: h.Objects, Bytes: h.Bytes, LiveObjects: h.LiveObjects, LiveBytes: h.LiveBytes, Refused: Clip(h.Refused, maxText)}
+	var rest HeapRest
+	types, classes, retained := h.Types, h.Classes, withObjects(h.Retained)
+	if rows >= 0 {
+		rest = HeapRest{len(types) - min(len(types), rows), len(classes) - min(len(classes), rows), len(retained) - min(len(retained), rows)}
+		types, classes, retained = types[:min(len(types), rows)], classes[:min(len(classes), rows)], retained[:min(len(retained), rows)]
+	}
+	if rest != (HeapRest{}) {
+		out.Omitted = &rest
+	}
+	out.Types = heapTypes(types)
+	for _, c := range classes {
+		out.Classes = append(out.Classes, HeapClass(c))
+	}
+	for i := range retained {
+		out.Retained = append(out.Retained, m.retained(&retained[i]))
+	}
+	out.Sentence = m.heapSentence(h)
+	out.Unknown = heapUnknown(h)
+	m.doc.HeapUse = out
+}
+
+// withObjects leaves out the groups that keep nothing but their stacks.
+func withObjects(list []evidence.Retained) []evidence.Retained {
+	var kept []evidence.Retained
+	for _, r := range list {
+		if r.Objects > 0 {
+			kept = append(kept, r)
+		}
+	}
+	return kept
+}
+
+func heapTypes(list []evidence.HeapType) []HeapType {
+	var out []HeapType
+	for _, t := range list {
+		out = append(out, HeapType{Clip(t.Name, maxSentence), t.Objects, t.Bytes, t.Trust.String()})
+	}
+	return out
+}
+
+func (m *maker) retained(r *evidence.Retained) Retained {
+	out := Retained{Stack: m.cite(evidence.StackRef(r.Stack)), Goroutines: r.Goroutines, Objects: r.Objects, Bytes: r.Bytes,
+		StackBytes: r.StackBytes, Types: heapTypes(r.Types)}
+	out.Place, _ = m.notable(r.Stack)
+	if r.Created != 0 {
+		f := m.c.Frame(r.Created)
+		out.Created = &Location{Function: f.Function, File: f.File, Line: f.Line}
+	}
+	return out
+}
+
+// largeShare is the share of the heap from which a type or a group is worth a place in the first sentence.
+const largeShare = 0.1
+
+// heapSentence says what holds the memory, without a final stop.
+func (m *maker) heapSentence(h *evidence.HeapUse) string {
+	if h.LiveObjects == 0 {
+		return fmt.Sprintf("%s are allocated in %s; what of it is reachable is not known", Size(h.Bytes), Plural(int(h.Objects), "object"))
+	}
+	s := fmt.Sprintf("%s are reachable in %s", Size(h.LiveBytes), Plural(int(h.LiveObjects), "object"))
+	if garbage := h.Bytes - min(h.LiveBytes, h.Bytes); garbage > 0 {
+		s += fmt.Sprintf(" (%s more are garbage that was not collected yet)", Size(garbage))
+	}
+	var parts []string
+	for _, t := range h.Types {
+		if share := float64(t.Bytes) / float64(h.LiveBytes); share >= largeShare && t.Name != "" && len(parts) < 3 {
+			parts = append(parts, fmt.Sprintf("%.0f %% is %s", 100*share, Clip(t.Name, maxSentence)))
+		}
+	}
+	for i := range h.Retained {
+		r := &h.Retained[i]
+		if share := float64(r.Bytes) / float64(h.LiveBytes); share >= largeShare {
+			parts = append(parts, fmt.Sprintf("%.0f %% is kept by %s alone%s", 100*share, Plural(r.Goroutines, "goroutine"), m.whereabouts(r)))
+			break
+		}
+	}
+	if len(parts) > 0 {
+		s += ": " + strings.Join(parts, ", ")
+	}
+	return s
+}
+
+// whereabouts says in which function a group is.
+func (m *maker) whereabouts(r *evidence.Retained) string {
+	place, ok := m.notable(r.Stack)
+	if !ok {
+		return ""
+	}
+	return " in " + place
+}
+
+// heapUnknown says what is not known.
+func heapUnknown(h *evidence.HeapUse) []string {
+	if h.Refused != "" || h.LiveObjects == 0 {
+		return []string{"What of it is reachable, what types it has and who keeps it: " + Clip(h.Refused, maxText) + "."}
+	}
+	var none, guessed evidence.HeapType
+	for _, t := range h.Types {
+		switch {
+		case t.Name == "":
+			none.Objects += t.Objects
+			none.Bytes += t.Bytes
+		case t.Trust == evidence.TrustGuessed:
+			guessed.Objects += t.Objects
+			guessed.Bytes += t.Bytes
+		}
+	}
+	var list []string
+	share := func(n uint64) float64 { return 100 * float64(n) / float64(max(h.LiveBytes, 1)) }
+	if none.Objects > 0 {
+		list = append(list, fmt.Sprintf("The types of %s, %s (%.1f %%): nothing typed leads to them.", Plural(int(none.Objects), "object"),
+			Size(none.Bytes), share(none.Bytes)))
+	}
+	if guessed.Objects > 0 {
+		list = append(list, fmt.Sprintf("The types of %s, %s (%.1f %%), are guesses.", Plural(int(guessed.Objects), "object"), Size(guessed.Bytes),
+			share(guessed.Bytes)))
+	}
+	return append(list, "Memory outside of the Go heap: stacks, C, memory that was freed and not given back.")
+}

@@ -1,0 +1,142 @@
+package text
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"charm.land/lipgloss/v2"
+
+	"github.com/gopostmortem/postmortem/analyze/report"
+)
+
+// WriteHeap writes what the heap holds: for a Document made by report.Heap.
+func WriteHeap(w io.Writer, doc *report.Document, opt Options) error {
+	p := newPage(opt)
+	if doc.HeapUse != nil {
+		p.heap(doc.HeapUse)
+	}
+	p.blank()
+	p.coverage(doc)
+	p.gaps(doc)
+	return p.flush(w, "heap")
+}
+
+func (p *page) heap(h *report.HeapUse) {
+	p.tone(strong).para("", h.Sentence+".")
+	p.next = plain
+	if len(h.Types) > 0 {
+		p.head("Types of what is reachable")
+		rows := [][]string{{"bytes", "share", "objects", "type"}}
+		for _, t := range h.Types {
+			rows = append(rows, []string{report.Size(t.Bytes), share(t.Bytes, h.LiveBytes), report.Count(int(t.Objects)), typeName(t)})
+		}
+		p.table(rows)
+	}
+	p.keepers(h)
+	p.classes(h)
+	if o := h.Omitted; o != nil {
+		p.blank()
+		p.para("", fmt.Sprintf("Left out: %s, %s, %s; --all shows them.", report.Plural(o.Types, "type"), report.Plural(o.Groups, "group"),
+			report.Plural(o.Classes, "allocation class row")))
+	}
+	if len(h.Unknown) > 0 {
+		p.head("Not known")
+		for _, s := range h.Unknown {
+			p.para("  ", s)
+		}
+	}
+}
+
+func typeName(t report.HeapType) string {
+	switch {
+	case t.Name == "":
+		return "(type not known)"
+	case t.Trust == "guessed":
+		return t.Name + "  (guessed)"
+	}
+	return t.Name
+}
+
+// keepers writes which goroutines keep memory that nobody else does.
+func (p *page) keepers(h *report.HeapUse) {
+	if len(h.Retained) == 0 {
+		return
+	}
+	p.head("Kept by goroutines alone (free if they ended)")
+	for _, r := range h.Retained {
+		s := fmt.Sprintf("%s (%s) in %s by %s", report.Size(r.Bytes), share(r.Bytes, h.LiveBytes), report.Plural(int(r.Objects), "object"),
+			report.Plural(r.Goroutines, "goroutine"))
+		if r.Place != "" {
+			s += " in " + r.Place
+		}
+		if c := r.Created; c != nil {
+			s += ", created by " + report.ShortFunction(c.Function) + " at " + report.Place(c.File, c.Line)
+		}
+		p.hang("  ", "    ", s)
+		var types []string
+		for _, t := range r.Types[:min(len(r.Types), 3)] {
+			types = append(types, fmt.Sprintf("%s of %s", report.Size(t.Bytes), typeName(t)))
+		}
+		detail := strings.Join(types, ", ")
+		if r.StackBytes > 0 {
+			detail += fmt.Sprintf("; and %s of stacks; %s", report.Size(r.StackBytes), r.Stack)
+		}
+		p.tone(faint).hang("    ", "    ", detail)
+		p.next = plain
+	}
+}
+
+func (p *page) classes(h *report.HeapUse) {
+	if len(h.Classes) == 0 {
+		return
+	}
+	p.head("Allocation classes")
+	rows := [][]string{{"allocated", "objects", "reachable", "size", "pointers"}}
+	for _, c := range h.Classes {
+		size, pointers := report.Size(c.Size), "yes"
+		if c.Size == 0 {
+			size = "above 32 KiB"
+		}
+		if c.NoScan {
+			pointers = "no"
+		}
+		live := report.Size(c.LiveBytes)
+		if h.LiveObjects == 0 {
+			live = "?"
+		}
+		rows = append(rows, []string{report.Size(c.Bytes), report.Count(int(c.Objects)), live, size, pointers})
+	}
+	p.table(rows)
+}
+
+// share is a part of a whole in per cent.
+func share(part, whole uint64) string {
+	if whole == 0 {
+		return "?"
+	}
+	return fmt.Sprintf("%.1f %%", 100*float64(part)/float64(whole))
+}
+
+// table writes rows with aligned columns: numbers to the right, the last column to the left and unbroken. The first row is the head.
+func (p *page) table(rows [][]string) {
+	last := len(rows[0]) - 1
+	width := make([]int, last)
+	for _, r := range rows {
+		for i := range width {
+			width[i] = max(width[i], lipgloss.Width(r[i]))
+		}
+	}
+	for n, r := range rows {
+		var b strings.Builder
+		for i, w := range width {
+			b.WriteString("  " + strings.Repeat(" ", w-lipgloss.Width(r[i])) + r[i])
+		}
+		b.WriteString("  " + report.Visible(r[last]))
+		if n == 0 {
+			p.tone(faint)
+		}
+		p.line(b.String())
+		p.next = plain
+	}
+}
