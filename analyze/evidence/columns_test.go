@@ -31,6 +31,27 @@ func TestSeconds(t *testing.T) {
 	}
 }
 
+// TestWake: verdicts are known for some rows only, and may be set late.
+func TestWake(t *testing.T) {
+	for _, grow := range []int{0, 6} {
+		b := NewBuilder()
+		b.Grow(grow)
+		want := []Wake{WakeUnknown, WakeNever, WakeUnknown, WakePossible, WakeByDesign, WakeUnknown}
+		for i, w := range want {
+			b.Goroutine(Goroutine{ID: int64(i + 1), Wake: w})
+		}
+		b.Wake(2, WakeNever)
+		b.Wake(9, WakeNever) // there is no such row
+		want[2] = WakeNever
+		rows := b.Finish().Goroutines()
+		for i, w := range want {
+			if rows.Wake(i) != w || rows.At(i).Wake != w {
+				t.Errorf("room for %d: row %d has the verdict %s, At says %s; want %s", grow, i, rows.Wake(i), rows.At(i).Wake, w)
+			}
+		}
+	}
+}
+
 // TestSortRows holds the radix sort against a sort by comparison: the order of rows with equal values counts.
 func TestSortRows(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))

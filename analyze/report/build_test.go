@@ -31,23 +31,29 @@ func encode(t *testing.T, doc *report.Document) []byte {
 	return b.Bytes()
 }
 
+// golden compares a document with the one that is kept.
+func golden(t *testing.T, name string, doc *report.Document) {
+	t.Helper()
+	got := encode(t, doc)
+	path := filepath.Join("testdata", name+".json")
+	if *update {
+		if err := os.WriteFile(path, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s differs; run with -update and read the difference\n%s", path, got)
+	}
+}
+
 func TestGolden(t *testing.T) {
 	for _, s := range samples() {
 		t.Run(s.name, func(t *testing.T) {
-			got := encode(t, report.Build(s.make(), s.meta))
-			path := filepath.Join("testdata", s.name+".json")
-			if *update {
-				if err := os.WriteFile(path, got, 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if !bytes.Equal(got, want) {
-				t.Errorf("%s differs; run with -update and read the difference\n%s", path, got)
-			}
+			golden(t, s.name, report.Build(s.make(), s.meta))
 		})
 	}
 }

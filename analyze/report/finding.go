@@ -3,6 +3,7 @@ package report
 import (
 	"cmp"
 	"fmt"
+	"strings"
 
 	"github.com/gopostmortem/postmortem/analyze/diagnosis"
 	"github.com/gopostmortem/postmortem/analyze/evidence"
@@ -40,9 +41,17 @@ func (m *maker) finding(i int, f *diagnosis.Finding) Finding {
 	out.Because = m.reasons(f.Because)
 	out.Against = m.reasons(f.Against)
 	for _, step := range f.Next {
-		out.Next = append(out.Next, Clip(step, maxText))
+		out.Next = append(out.Next, Clip(m.withFiles(step), maxText))
 	}
 	return out
+}
+
+// withFiles puts the inputs into a command that a rule has written for FILE.
+func (m *maker) withFiles(step string) string {
+	if rest, ok := strings.CutSuffix(step, " FILE"); ok && IsCommand(step) && len(m.c.Sources) > 0 {
+		return rest + m.files()
+	}
+	return step
 }
 
 func (m *maker) page(rule string) *diagnosis.Doc {

@@ -109,6 +109,7 @@ func TestCircleOfChannels(t *testing.T) {
 	if fmt.Sprint(g.Circles) != fmt.Sprint(want) || g.Nodes[0].ID != "goroutine:7" || g.Nodes[0].Wake != "never" {
 		t.Errorf("circles are %v, the first node %+v", g.Circles, g.Nodes[0])
 	}
+	golden(t, "answers/graph", report.WaitGraph(leaked().Case, meta(), 40))
 	text := tree(g)
 	for _, line := range []string{
 		"circle of 2 goroutines:\n  goroutine 7, waiting: chan send, in (*Desk).run at shop.go:30; it can never wake\n    waits for sync:0xc000050000 (channel, 4 of 4 elements queued), which could be woken by goroutine:8\n",
@@ -202,12 +203,12 @@ func TestWhy(t *testing.T) {
 	const registry = 0xc000080000
 	res := leakedBy(func(b *evidence.Builder) {
 		stack := b.Stack([]evidence.FrameID{frame(b, "example.com/app/hub.(*Hub).pump", "/src/app/hub/hub.go", 77)}, evidence.StackNote{})
-		for id, g := range map[int64]evidence.Goroutine{
-			50: {State: evidence.StateWaiting, Reason: "chan receive", WaitsOn: registry, Wake: evidence.WakePossible}, 51: {State: evidence.StateWaiting, Reason: "IO wait", Wake: evidence.WakePossible},
-			52: {State: evidence.StateRunning}, 53: {State: evidence.StateWaiting, Reason: "select (no cases)", Wake: evidence.WakeByDesign},
-			54: {State: evidence.StateLeaked, Reason: "chan send", WaitsOn: registry}, 55: {State: evidence.StateWaiting, Reason: "chan receive", WaitsOn: registry, Wake: evidence.WakePossible},
+		for i, g := range []evidence.Goroutine{
+			{State: evidence.StateWaiting, Reason: "chan receive", WaitsOn: registry, Wake: evidence.WakePossible}, {State: evidence.StateWaiting, Reason: "IO wait", Wake: evidence.WakePossible},
+			{State: evidence.StateRunning}, {State: evidence.StateWaiting, Reason: "select (no cases)", Wake: evidence.WakeByDesign},
+			{State: evidence.StateLeaked, Reason: "chan send", WaitsOn: registry}, {State: evidence.StateWaiting, Reason: "chan receive", WaitsOn: registry, Wake: evidence.WakePossible},
 		} {
-			g.ID, g.Stack = id, stack
+			g.ID, g.Stack = int64(50+i), stack
 			b.Goroutine(g)
 		}
 		b.Sync(evidence.Sync{Addr: registry, Kind: evidence.SyncChannel, Cap: 8})
@@ -242,6 +243,7 @@ func TestWhy(t *testing.T) {
 	if h := doc.Paths[7].Helpers; len(h) != 1 || h[0].Text != "goroutine 8 could wake it (inferred: receive, ahead)" || h[0].Refs[0] != "waker:1" {
 		t.Errorf("helpers are %+v", h)
 	}
+	golden(t, "answers/why", doc)
 	if _, err := report.Why(res.Case, meta(), 4711); err == nil || !strings.Contains(err.Error(), "goroutine:4711 is not in the evidence") {
 		t.Errorf("an unknown goroutine gives %v", err)
 	}
@@ -270,5 +272,28 @@ func TestWhyNot(t *testing.T) {
 	b.Proof(evidence.Proof{Refused: "this is Go 1.21"})
 	if doc, err = report.Why(b.Finish(), meta(), 1); err != nil || !strings.Contains(doc.Paths[0].Answer, "has no verdict: this is Go 1.21.") {
 		t.Errorf("the answer is %+v, %v", doc, err)
+	}
+}
+
+// A rule does not know the names of the files; the report puts them into its commands, and only there.
+func TestFilesOfCommands(t *testing.T) {
+	res := leaked()
+	res.Findings[0].Next = []string{"postmortem why goroutine:100 FILE", "write a core to FILE", "postmortem rules"}
+	doc := report.Build(res, meta())
+	want := []string{"postmortem why goroutine:100 core.1234", "write a core to FILE", "postmortem rules"}
+	if !slices.Equal(doc.Findings[0].Next, want) {
+		t.Errorf("next steps are %q", doc.Findings[0].Next)
+	}
+}
+
+// One goroutine waits, many wait.
+func TestVerdictOnOneWaiter(t *testing.T) {
+	res := leaked()
+	if s := report.Build(res, meta()).Verdict.Sentence; !strings.Contains(s, "; they wait in ") {
+		t.Errorf("the sentence is %q", s)
+	}
+	res.Findings[0].Victims = res.Findings[0].Victims[:1]
+	if s := report.Build(res, meta()).Verdict.Sentence; !strings.Contains(s, "; it waits in ") {
+		t.Errorf("the sentence is %q", s)
 	}
 }

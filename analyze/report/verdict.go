@@ -84,6 +84,9 @@ func placeOf(f *diagnosis.Finding, claim string) string {
 		return ""
 	}
 	lead := cmp.Or(places[f.Locations[0].Role], " in ")
+	if f.Locations[0].Role == diagnosis.RoleWaiter && f.VictimCount() == 1 {
+		lead = "; it waits in "
+	}
 	if function == "" || place == "" {
 		return lead + function + place
 	}

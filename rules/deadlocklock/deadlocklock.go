@@ -69,7 +69,7 @@ func run(p *diagnosis.Pass) error {
 		switch {
 		case k.Kind == derive.KnotLocks:
 			t.ring(k)
-		case k.Kind == derive.KnotOrphan && t.ofLock(k) && (len(k.Victims) > 1 || k.Wanted.By != derive.WantedByNobody): // one that nobody needs is a leak
+		case k.Kind == derive.KnotOrphan && k.Wanted.By != derive.WantedByNobody && t.ofLock(k): // one that nobody needs is a leak
 			t.orphaned(k)
 		}
 	}

@@ -153,7 +153,7 @@ func (j *judge) stuck(r *derive.Resource) {
 	switch {
 	case proved(r):
 		f.Confidence, f.Severity = diagnosis.Proved, diagnosis.Critical
-	case sure(r):
+	case sure(r) && float64(r.Oldest) >= j.p.Limit("stuck-seconds"):
 		f.Confidence = diagnosis.Likely
 	}
 	f.Because = append(f.Because, j.holders(r)...)

@@ -50,6 +50,8 @@ var Rule = &diagnosis.Rule{
 			Origin: "a single waiter is how a limit works; a second one behind it is a queue"},
 		{Name: "stuck-queue", Doc: "waiters for each slot, from which holders that are blocked in something else are reported", Default: 1,
 			Origin: "with a waiter for each slot, the whole limit is asked for a second time while nobody gives a slot back"},
+		{Name: "stuck-seconds", Doc: "seconds that somebody has waited for a slot whose holders are blocked in something else, to be likely",
+			Default: 5, Origin: "a dependency that has not answered for some seconds is no longer just slow; a core without ages shows one moment"},
 		{Name: "critical-seconds", Doc: "seconds that somebody has waited for a slot that nobody seems to have, to be critical",
 			Default: 60, Origin: "requests to databases and services end within a minute by most defaults (http.Server and proxies: 30 to 60 s)"},
 	},

@@ -93,9 +93,9 @@ func (j *judge) circleClaim(r *derive.Resource) string {
 		second = "a slot of another resource whose holders wait in turn"
 	}
 	if len(r.Holders) == 1 {
-		return fmt.Sprintf("%s, and goroutine %d, which has all of it, waits for %s%s", j.wait(r), r.Holders[0].G.ID, second, j.at(&r.Holders[0]))
+		return fmt.Sprintf("%s, and goroutine %d, which has all of it, waits for %s%s", j.wait(r), r.Holders[0].G.ID, second, j.at(r, &r.Holders[0]))
 	}
-	return fmt.Sprintf("%s, and each of the %d goroutines that have one waits for %s%s", j.wait(r), len(r.Holders), second, j.at(&r.Holders[0]))
+	return fmt.Sprintf("%s, and each of the %d goroutines that have one waits for %s%s", j.wait(r), len(r.Holders), second, j.at(r, &r.Holders[0]))
 }
 
 func (j *judge) lostClaim(r *derive.Resource) string {
@@ -113,25 +113,49 @@ func (j *judge) lostClaim(r *derive.Resource) string {
 func (j *judge) stuckClaim(r *derive.Resource) string {
 	h := j.grouped(r)[0]
 	text := fmt.Sprintf("%s, and all goroutines that have one are blocked", j.wait(r))
-	return text + fmt.Sprintf(": %s %s%s", plural(h.count, "goroutine, which", "goroutines, each of which"), h.first.Doing, j.at(h.first))
+	return text + fmt.Sprintf(": %s %s%s", plural(h.count, "goroutine, which", "goroutines, each of which"), h.first.Doing, j.at(r, h.first))
 }
 
 // at is " in F (file.go:12)" for the line at which a holder is blocked.
-func (j *judge) at(h *derive.SlotHolder) string {
-	if f, ok := j.line(h); ok {
+func (j *judge) at(r *derive.Resource, h *derive.SlotHolder) string {
+	if f, ok := j.line(r, h); ok {
 		return " in " + derive.Where(f)
 	}
 	return ""
 }
 
-// line is the user's line at which a holder is.
-func (j *judge) line(h *derive.SlotHolder) (evidence.Frame, bool) {
+// line is the user's line at which a holder is. Where it asks for a second slot through a helper that others call from elsewhere, it is
+// the line that calls the helper: the helper is right, what is done with a slot in hand is not.
+func (j *judge) line(r *derive.Resource, h *derive.SlotHolder) (evidence.Frame, bool) {
 	s := j.c.Stack(h.G.Stack)
 	i, ok := j.f.UserFrame(s)
 	if !ok {
 		return evidence.Frame{}, false
 	}
+	if h.Again {
+		i += j.helper(r, h, s, i)
+	}
 	return s.At(i), true
+}
+
+// helper is how many frames, from frame i of a holder's stack outwards, belong to a helper through which others ask as well. It stays
+// within what the holder called since it has the slot.
+func (j *judge) helper(r *derive.Resource, h *derive.SlotHolder, s evidence.Stack, i int) int {
+	least := 0
+	for _, a := range r.Asking {
+		if a.Line < 0 {
+			continue
+		}
+		t, same := j.c.Stack(j.c.Goroutines().StackOf(int(a.Row))), 0
+		for i+same < s.Len() && a.Line+same < t.Len() && s.At(i+same).Function == t.At(a.Line+same).Function {
+			same++
+		}
+		differ := i+same <= h.Depth && i+same < s.Len() && a.Line+same < t.Len()
+		if differ && same > 0 && (least == 0 || same < least) {
+			least = same
+		}
+	}
+	return least
 }
 
 // counts is what the resource itself says: "4 of 4 given away".
@@ -222,9 +246,9 @@ func (j *judge) holders(r *derive.Resource) []diagnosis.Reason {
 			does = "waits for a " + j.slots.List[g.first.Asks].Slot + " of " + j.slots.List[g.first.Asks].Name
 		}
 		if g.count == 1 {
-			text += "; it " + does + j.at(g.first)
+			text += "; it " + does + j.at(r, g.first)
 		} else {
-			text += fmt.Sprintf("; each %s%s", does, j.at(g.first))
+			text += fmt.Sprintf("; each %s%s", does, j.at(r, g.first))
 		}
 		list = append(list, diagnosis.Reason{Text: text, Refs: g.refs})
 	}
@@ -281,7 +305,7 @@ func (j *judge) locations(r *derive.Resource) []diagnosis.Location {
 		}
 	}
 	for _, g := range j.grouped(r) {
-		if at, ok := j.line(g.first); ok {
+		if at, ok := j.line(r, g.first); ok {
 			add(diagnosis.Location{Role: diagnosis.RoleHolder, Frame: at, Ref: g.first.G.Ref()}, maxLines)
 		}
 	}

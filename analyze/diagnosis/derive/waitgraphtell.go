@@ -149,7 +149,7 @@ func (g *WaitGraph) inWay(l KnotLink) string {
 		who = "it"
 	}
 	if l.Ref.Kind == evidence.RefHold {
-		return who + " holds it" + g.holdWords(g.c.Holds[l.Ref.ID])
+		return who + " holds it" + g.holdWords(g.c.Holds[l.Ref.ID], l.Grip)
 	}
 	w := g.c.Wakers[l.Ref.ID]
 	text := who + " " + wakerWords(w)
@@ -159,7 +159,7 @@ func (g *WaitGraph) inWay(l KnotLink) string {
 	return text + because(w.Why)
 }
 
-func (g *WaitGraph) holdWords(h evidence.Hold) string {
+func (g *WaitGraph) holdWords(h evidence.Hold, grip Grip) string {
 	text, back := "", "Unlock of it"
 	if h.Reader {
 		text, back = " for reading", "RUnlock of it"
@@ -167,11 +167,13 @@ func (g *WaitGraph) holdWords(h evidence.Hold) string {
 	if s, _ := g.Object(h.Sync); s.Kind == evidence.SyncChannel {
 		text, back = " by one of its slots", "call that gives it back"
 	}
-	switch h.Grade {
-	case evidence.HoldPendingUnlock:
+	switch {
+	case h.Grade == evidence.HoldPendingUnlock:
 		text += ": a deferred " + back + " is pending on its stack"
-	case evidence.HoldUnique:
+	case h.Grade == evidence.HoldUnique:
 		text += ": nobody else can have taken it"
+	case grip < GripWeak:
+		text += ": all other candidates wait for it themselves"
 	default:
 		text += ", as one of several candidates"
 	}

@@ -17,7 +17,7 @@ type WantedBy uint8
 const (
 	WantedByNobody  WantedBy = iota
 	WantedByMain             // the main goroutine is one of them, or waits behind them
-	WantedByLock             // others wait for a lock that one of them holds
+	WantedByLock             // others wait for a lock that one of them holds, or several for one whose holder has gone
 	WantedByRequest          // one of them answers a request, or runs a test
 	WantedByWait             // somebody else waits for a wait group that they hold up
 	WantedByCycle            // they wait for each other
@@ -68,10 +68,17 @@ func (g *WaitGraph) wanted(k *Knot) Wanted {
 			offer(WantedByWait, row)
 		}
 	}
-	if k.Kind == KnotLocks || k.Kind == KnotMixed {
+	switch {
+	case k.Kind == KnotLocks || k.Kind == KnotMixed:
 		offer(WantedByCycle, k.Members[0])
+	case k.Kind == KnotOrphan && k.port >= 0 && len(k.Victims) > 1 && isLock(g.objects[k.port/2].sync):
+		offer(WantedByLock, k.Members[0])
 	}
 	return best
+}
+
+func isLock(s evidence.Sync) bool {
+	return s.Kind == evidence.SyncMutex || s.Kind == evidence.SyncRWMutex
 }
 
 // designed reports whether a goroutine is main in a select{} of its own: it is not meant to wake.
@@ -141,6 +148,9 @@ const HogWaiters = 5
 // Hogs reports whether the only harm that a knot without a cycle does is the queue for a lock, and that queue is long enough for lock-hog:
 // then the cause is that something slow was done with the lock held, and that it will never end is a detail.
 func (g *WaitGraph) Hogs(k *Knot) bool {
+	if k.port >= 0 && isLock(g.objects[k.port/2].sync) {
+		return false
+	}
 	return k.Kind == KnotOrphan && k.Wanted.By == WantedByLock && len(k.Victims)-len(k.Members) >= HogWaiters
 }
 

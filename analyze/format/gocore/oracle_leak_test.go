@@ -49,7 +49,7 @@ const maxMissed = 0.002
 func TestVerdictsEqualLeakProfile(t *testing.T) {
 	seeds, objects := 1, 1000
 	if wide() {
-		seeds, objects = 6, 4000
+		seeds, objects = 3, 4000
 	}
 	sum := leakSum{}
 	for b, one := range leakBuilds {

@@ -161,6 +161,11 @@ func (i *incident) checkPoolHolders(t *testing.T, p *evidence.Pool) {
 			}
 		}
 	}
+	for _, l := range i.linesOrNone("dials") {
+		if parseHex(t, l[0]) == p.Addr {
+			named += parseInt(t, l[1]) // by goroutines of the transport itself
+		}
+	}
 	all := i.usesOf(p.Addr, evidence.PoolHolds)
 	for _, u := range all {
 		i.checkUse(t, u)

@@ -16,10 +16,24 @@ type httpSearch struct {
 	bodyClosed, bodyEarlyClose, responseBody uint64
 
 	waiters []httpWaiting
-	dialing map[uint64]bool   // wantConns that somebody dials for
+	hosts   map[httpHost]*foundPool
+	owners  map[uint64]bool   // the transports that the waiters use
+	dialing map[uint64]dial   // by wantConn: who dials for it
 	bodies  map[uint64]uint64 // by channel: the persistConn whose loop waits there for a body to be read
 	conns   map[uint64]string // live persistConns: the key of their host
 	owner   map[uint64]uint64 // persistConn -> Transport
+}
+
+// dial is a goroutine that opens a connection.
+type dial struct {
+	key string
+	claim
+}
+
+// httpHost is what a limit is for: a host of a transport.
+type httpHost struct {
+	transport uint64
+	key       string
 }
 
 // httpWaiting is a goroutine in getConn.
@@ -30,7 +44,7 @@ type httpWaiting struct {
 }
 
 func (s *poolSearch) newHTTPSearch() httpSearch {
-	h := httpSearch{dialing: map[uint64]bool{}, bodies: map[uint64]uint64{}, conns: map[uint64]string{}, owner: map[uint64]uint64{}}
+	h := httpSearch{hosts: map[httpHost]*foundPool{}, owners: map[uint64]bool{}, dialing: map[uint64]dial{}, bodies: map[uint64]uint64{}, conns: map[uint64]string{}, owner: map[uint64]uint64{}}
 	if s.library == nil {
 		return h
 	}
@@ -77,6 +91,7 @@ func (s *poolSearch) httpWaiter(frame int) bool {
 	x.use = evidence.PoolUse{Goroutine: s.row.id, Role: evidence.PoolWaits, Slots: 1,
 		Depth: s.t.logicalDepth(s.w, s.row.stack, frame), Frame: s.t.frameAt(s.w, s.row.stack, frame)}
 	s.http.waiters = append(s.http.waiters, x)
+	s.http.owners[x.transport] = true
 	return true
 }
 
@@ -142,7 +157,7 @@ func (h *httpSearch) settle(s *poolSearch) {
 		}
 	}
 	for _, x := range h.waiters {
-		if h.dialing[x.want] {
+		if _, ok := h.dialing[x.want]; ok {
 			continue
 		}
 		p := h.poolOf(s, x)
@@ -159,10 +174,9 @@ func (h *httpSearch) settle(s *poolSearch) {
 
 // poolOf is the pool of a host. The first host of a transport stands at the address of the transport, others at that of a wantConn.
 func (h *httpSearch) poolOf(s *poolSearch, x httpWaiting) *foundPool {
-	for _, addr := range sortedKeys(s.pools) {
-		if p := s.pools[addr]; p.object == x.transport && p.key == x.key {
-			return p
-		}
+	host := httpHost{x.transport, x.key}
+	if p := h.hosts[host]; p != nil {
+		return p
 	}
 	addr := x.transport
 	if s.pools[addr] != nil {
@@ -172,10 +186,11 @@ func (h *httpSearch) poolOf(s *poolSearch, x httpWaiting) *foundPool {
 	limit, _ := s.w.u.mem.Uint64(x.transport + h.limit)
 	p.key, p.object, p.Limit = x.key, x.transport, int64(limit)
 	p.Where = s.t.whereIs(x.transport)
+	h.hosts[host] = p
 	return p
 }
 
-// used counts the connections to the host of a pool, and the dials for it.
+// used counts the connections to the host of a pool, and the dials for it, which have their slots already.
 func (h *httpSearch) used(p *foundPool) int64 {
 	n := int64(0)
 	for pc, key := range h.conns {
@@ -183,10 +198,16 @@ func (h *httpSearch) used(p *foundPool) int64 {
 			n++
 		}
 	}
+	for _, want := range sortedKeys(h.dialing) {
+		if d := h.dialing[want]; d.key == p.key && n < p.Limit {
+			p.claims[want] = []claim{d.claim}
+			n++
+		}
+	}
 	if n == 0 {
 		return -1 // connections without a loop of their own: another protocol
 	}
-	return min(n+int64(len(h.dialing)), max(n, p.Limit))
+	return n
 }
 
 // loop looks at the goroutine of the last walk: it reads from a connection, or dials one.
@@ -201,8 +222,9 @@ func (h *httpSearch) loop(s *poolSearch) {
 		switch e.fn.Name() {
 		case "net/http.(*Transport).dialConnFor":
 			for _, v := range s.liveWords(i) {
-				if _, ok := s.hostKey(v + h.wantKey); ok {
-					h.dialing[v] = true
+				if key, ok := s.hostKey(v + h.wantKey); ok {
+					h.dialing[v] = dial{key, claim{goroutine: s.row.id, pending: true, why: "it is opening a connection of this transport",
+						depth: s.t.logicalDepth(s.w, s.row.stack, i), frame: s.t.frameAt(s.w, s.row.stack, i)}}
 				}
 			}
 			return
@@ -217,7 +239,7 @@ func (h *httpSearch) loop(s *poolSearch) {
 func (h *httpSearch) connection(s *poolSearch, frame int) {
 	for _, v := range s.liveWords(frame) {
 		transport, ok := s.w.u.mem.Uint64(v + h.pcTransport)
-		if !ok || !slices.ContainsFunc(h.waiters, func(x httpWaiting) bool { return x.transport == transport }) {
+		if !ok || !h.owners[transport] {
 			continue
 		}
 		key, ok := s.hostKey(v + h.pcKey)
@@ -275,13 +297,11 @@ func (s *poolSearch) httpReference(frame int, pkg string, v uint64, level int) b
 
 // httpClaim notes a claim on a connection.
 func (s *poolSearch) httpClaim(frame int, pc uint64, key string, c claim) bool {
-	for _, addr := range sortedKeys(s.pools) {
-		if p := s.pools[addr]; p.kind == poolHTTP && p.key == key && p.object == s.http.owner[pc] {
-			s.claims(p, pc, frame, c)
-			return true
-		}
+	p := s.http.hosts[httpHost{s.http.owner[pc], key}]
+	if p != nil {
+		s.claims(p, pc, frame, c)
 	}
-	return false
+	return p != nil
 }
 
 // openBody returns the connection whose loop waits for a body to be read, when there is such a body (a bodyEOFSignal) at an address; 0

@@ -16,17 +16,18 @@ type semaphoreSearch struct {
 	looked                   bool
 	size, cur, waiters       uint64
 	waiterN, waiterReady     uint64
-	groupSem                 uint64 // of an errgroup.Group
-	globals                  map[uint64][]uint64
-	codes                    map[uint64]*lockCode // by entry: what a function does with semaphores; nil for nothing
-	ops                      map[uint64]lockOp    // by entry: a function that acquires or releases for its caller
-	acquire, release, spawns map[uint64]bool      // entries
+	groupSem                 uint64                      // of an errgroup.Group
+	globals                  map[uint64][]uint64         // by semaphore: the variables that point to it
+	queues                   map[uint64]map[uint64]int64 // by semaphore: what its waiters ask for, by channel
+	codes                    map[uint64]*lockCode        // by entry: what a function does with semaphores; nil for nothing
+	ops                      map[uint64]lockOp           // by entry: a function that acquires or releases for its caller
+	acquire, release, spawns map[uint64]bool             // entries
 }
 
 func newSemaphoreSearch() semaphoreSearch {
 	const mutex, list, element = 8, 24, 8
 	return semaphoreSearch{size: 0, cur: 8, waiters: list, waiterN: 0, waiterReady: 8, groupSem: element + 16,
-		globals: map[uint64][]uint64{}, codes: map[uint64]*lockCode{}, ops: map[uint64]lockOp{},
+		globals: map[uint64][]uint64{}, queues: map[uint64]map[uint64]int64{}, codes: map[uint64]*lockCode{}, ops: map[uint64]lockOp{},
 		acquire: map[uint64]bool{}, release: map[uint64]bool{}, spawns: map[uint64]bool{}}
 }
 
@@ -79,7 +80,9 @@ func (s *poolSearch) semaphoreWaiter(frame int) bool {
 			size, _ := s.w.u.mem.Uint64(v + s.sema.size)
 			cur, _ := s.w.u.mem.Uint64(v + s.sema.cur)
 			p.Limit, p.Used, p.Waiting = int64(size), int64(cur), count
-			s.sema.globals[v] = s.globalsTo(v)
+			if len(s.sema.globals) < maxGlobalPools {
+				s.sema.globals[v] = s.globalsTo(v)
+			}
 			if g := s.sema.globals[v]; p.Where == "" && len(g) > 0 {
 				p.Where = s.t.whereIs(g[0])
 			}
@@ -91,32 +94,54 @@ func (s *poolSearch) semaphoreWaiter(frame int) bool {
 }
 
 // inQueue looks for the waiter of one of these channels in the list of a semaphore, and returns for how much it asks, and how many
-// waiters there are. The list is a ring through its root (container/list, Go 1.21 to 1.26).
+// waiters there are.
 func (s *poolSearch) inQueue(v uint64, chans []uint64) (n int64, count int, ok bool) {
+	queue, known := s.sema.queues[v]
+	if !known {
+		if queue = s.queueOf(v); len(queue) > 0 {
+			s.sema.queues[v] = queue // what is taken for a semaphore and is none is not kept: there is any number of them
+		}
+	}
+	for _, c := range chans {
+		if n, ok := queue[c]; ok {
+			return max(n, 1), len(queue), true
+		}
+	}
+	return 0, 0, false
+}
+
+// queueOf reads the waiters of a semaphore, by their channels: for how much each asks. It is empty when there is no semaphore with
+// waiters. The list is a ring through its root, and its length must be right (container/list, Go 1.21 to 1.26).
+func (s *poolSearch) queueOf(v uint64) map[uint64]int64 {
 	const list, value = 40, 32 // of the root: behind it stands the length; of an element: the data word of its Value
-	const most = 1 << 24
 	mem, m := s.w.u.mem, &s.sema
 	size, ok1 := mem.Uint64(v + m.size)
 	cur, ok2 := mem.Uint64(v + m.cur)
 	length, ok3 := mem.Uint64(v + m.waiters + list)
-	if !ok1 || !ok2 || !ok3 || int64(size) < 0 || cur > size || length == 0 || length > most {
-		return 0, 0, false
+	if !ok1 || !ok2 || !ok3 || int64(size) < 0 || cur > size || length == 0 || length > maxGoroutines {
+		return nil
 	}
+	queue := map[uint64]int64{}
 	at, _ := mem.Uint64(v + m.waiters)
-	for i := uint64(0); i < length && at != 0 && at != v+m.waiters; i++ {
+	for at != 0 && at != v+m.waiters && uint64(len(queue)) < length && s.w.searched <= maxSearch {
 		s.w.searched++
 		data, ok := mem.Uint64(at + value)
-		if !ok {
-			break
+		ready, ok2 := mem.Uint64(data + m.waiterReady)
+		if _, twice := queue[ready]; !ok || !ok2 || twice {
+			return nil
 		}
 		asked, _ := mem.Uint64(data + m.waiterN)
-		if ready, ok := mem.Uint64(data + m.waiterReady); ok && slices.Contains(chans, ready) {
-			return max(int64(asked), 1), int(length), true
-		}
+		queue[ready] = int64(asked)
 		at, _ = mem.Uint64(at)
 	}
-	return 0, 0, false
+	if uint64(len(queue)) != length {
+		return nil
+	}
+	return queue
 }
+
+// maxGlobalPools bounds the semaphores to which a global is looked for: each costs a pass over the data of the program.
+const maxGlobalPools = 64
 
 // globalsTo lists the variables of packages that point to an object.
 func (s *poolSearch) globalsTo(object uint64) []uint64 {
@@ -396,7 +421,8 @@ func (s *poolSearch) waitsForGroup(addr uint64) bool {
 // taskHolder notes a claim when a frame is that of a task of a group, or that makes the call of a flight.
 func (s *poolSearch) taskHolder(frame int, e *pcInfo) {
 	name := e.fn.Name()
-	why, kind := "", poolNone
+	var why string
+	var kind poolKind
 	switch {
 	case strings.HasPrefix(name, "golang.org/x/sync/errgroup.(*Group)."):
 		kind, why = poolGroup, "it runs a task of this group"

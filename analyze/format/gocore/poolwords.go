@@ -14,7 +14,11 @@ func (s *poolSearch) liveWords(frame int) []uint64 {
 	if !ok {
 		return nil
 	}
-	fn, pc := u.info(u.pcs[frame]).fn, u.pcs[frame]
+	e := u.info(u.pcs[frame])
+	if !e.ok {
+		return nil
+	}
+	fn, pc := e.fn, e.pc
 	locals, ok := fn.LocalsMap(pc)
 	if s.interrupted(frame) || !ok {
 		return s.w.frameWords(suspect{g: s.g}, frame, lo, hi)
@@ -31,7 +35,7 @@ func (s *poolSearch) liveWords(frame int) []uint64 {
 			}
 		}
 	}
-	if n := 8 * uint64(locals.Len()); n <= varp-lo {
+	if n := 8 * uint64(locals.Len()); varp >= lo && n <= varp-lo {
 		add(locals, varp-n)
 	}
 	if args, ok := fn.ArgsMap(pc); ok && args.Len() <= maxArgWords {
@@ -125,7 +129,11 @@ func (s *poolSearch) stackObject(p uint64) []uint64 {
 	if !ok {
 		return nil
 	}
-	objects, _ := u.info(u.pcs[frame]).fn.StackObjects()
+	e := u.info(u.pcs[frame])
+	if !e.ok {
+		return nil
+	}
+	objects, _ := e.fn.StackObjects()
 	varp, argp := pcln.FrameBounds(lo, hi, s.t.arm64)
 	for _, o := range objects {
 		at := argp + uint64(o.Off)
@@ -162,11 +170,11 @@ func (s *poolSearch) channelsOf() []uint64 {
 // pendingOf are the closures of the deferred calls that a frame of the last walk has registered and not run.
 func (s *poolSearch) pendingOf(frame int) []uint64 {
 	lo, hi, ok := s.w.u.extent(frame)
-	fn := s.w.u.info(s.w.u.pcs[frame]).fn
-	if !ok || fn.DeferReturn() == 0 {
+	e := s.w.u.info(s.w.u.pcs[frame])
+	if !ok || !e.ok || e.fn.DeferReturn() == 0 {
 		return nil
 	}
-	f := holdFrame{index: frame, defers: true, open: s.w.t.openDefersOf(s.w.u.mem, fn)}
+	f := holdFrame{index: frame, defers: true, open: s.w.t.openDefersOf(s.w.u.mem, e.fn)}
 	return s.w.pendingDefers(s.g, &f, lo, hi)
 }
 

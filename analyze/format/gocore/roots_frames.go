@@ -19,6 +19,7 @@ type frameMap struct {
 	args    []int32 // offsets of live pointers from the beginning of the arguments
 	untyped bool    // the locals have no map
 	unknown bool    // the arguments have no map: they lie in the frame of the caller
+	space   uint64  // bytes of the arguments, the places for those in registers included
 	objects []pcln.StackObject
 }
 
@@ -78,6 +79,7 @@ func (f *frameMap) fill(fn pcln.Func, pc uint64) {
 	}
 	args, ok := fn.ArgsMap(pc)
 	f.unknown = !ok
+	f.space = uint64(max(fn.ArgsSize(), 0))
 	for i := range args.Len() {
 		if args.Has(i) {
 			f.args = append(f.args, int32(8*i))

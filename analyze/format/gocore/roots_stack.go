@@ -144,8 +144,12 @@ func (s *stackScan) walk(w *heap.Worker, r *proofRow, pc, sp uint64, unsafe int)
 			s.doubt(w, fp, s.hi)
 			return nil
 		}
-		// The caller of an injected call was interrupted, and arguments without a map lie in the frame of the caller.
-		doubtful = f.role == roleInjected || f.unknown
+		// Arguments without a map lie in the frame of the caller. The caller of an injected call was interrupted between the points at which
+		// its maps hold, and so were its arguments, which lie in the frame of its own caller.
+		doubtful = f.unknown
+		if f.role == roleInjected {
+			unsafe = max(unsafe, 3)
+		}
 		if arm64 && f.role == roleInjected {
 			s.doubt(w, fp, s.hi) // the faked call has a frame of another form
 			return nil
@@ -158,18 +162,12 @@ func (s *stackScan) walk(w *heap.Worker, r *proofRow, pc, sp uint64, unsafe int)
 // frame scans one frame from sp to fp (runtime/mgcmark.go, scanframeworker).
 func (s *stackScan) frame(w *heap.Worker, f *frameMap, sp, fp uint64, doubtful bool) {
 	varp, argp := pcln.FrameBounds(sp, fp, s.p.t.arm64)
-	switch {
-	case doubtful || f.role == roleInjected || f.untyped || varp > sp && uint64(-int64(f.lowest)) > varp-sp:
+	if doubtful || f.role == roleInjected {
+		// At such a pc the maps say nothing of the arguments either.
 		s.doubt(w, sp, fp)
-	case varp > sp:
-		for _, off := range f.locals {
-			at := varp + uint64(int64(off))
-			s.root(w, at, s.word(at))
-		}
-	}
-	for _, off := range f.args {
-		at := argp + uint64(off)
-		s.root(w, at, s.word(at))
+		s.doubt(w, argp, min(argp+f.space, s.hi))
+	} else {
+		s.mapped(w, f, sp, fp, varp, argp)
 	}
 	for i := range f.objects {
 		o := &f.objects[i]
@@ -180,6 +178,23 @@ func (s *stackScan) frame(w *heap.Worker, f *frameMap, sp, fp uint64, doubtful b
 		if at := base + uint64(o.Off); at >= sp && at < s.hi {
 			s.objects = append(s.objects, stackObject{addr: at, of: o})
 		}
+	}
+}
+
+// mapped scans a frame by its pointer maps.
+func (s *stackScan) mapped(w *heap.Worker, f *frameMap, sp, fp, varp, argp uint64) {
+	switch {
+	case f.untyped || varp > sp && uint64(-int64(f.lowest)) > varp-sp:
+		s.doubt(w, sp, fp)
+	case varp > sp:
+		for _, off := range f.locals {
+			at := varp + uint64(int64(off))
+			s.root(w, at, s.word(at))
+		}
+	}
+	for _, off := range f.args {
+		at := argp + uint64(off)
+		s.root(w, at, s.word(at))
 	}
 }
 

@@ -372,7 +372,7 @@ func (s *wakerSearch) goroutine(x goer) {
 		}
 		at := foundWaker{goroutine: row.id, stack: row.stack, frame: f.index, w: w}
 		if s.refers != nil {
-			s.refers.frame(x, f, at, lo, hi, w.t.stackOf(x.g))
+			s.refers.frame(x, leads, f, at, w.t.stackOf(x.g))
 			continue
 		}
 		if f.defers {

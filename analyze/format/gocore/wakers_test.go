@@ -41,8 +41,10 @@ func (i *incident) checkWakers(t *testing.T, name string, object uint64, want []
 		w := i.Wakers[at]
 		text = append(text, fmt.Sprintf("\n\tgoroutine %d: %s", w.Goroutine, w.Why))
 		i.checkWakerFrame(t, name, w)
-		if w.Grade != evidence.WakerRefers || strings.HasPrefix(name, "refers/") {
-			found = append(found, fmt.Sprintf("%s/%s/%s", w.Grade, w.Act, i.Frame(w.Frame).Function))
+		// A variable of main may keep, in some builds, what the functions that it called have left on the stack.
+		function := i.Frame(w.Frame).Function
+		if w.Grade != evidence.WakerRefers || strings.HasPrefix(name, "refers/") && function != "main.main" {
+			found = append(found, fmt.Sprintf("%s/%s/%s", w.Grade, w.Act, function))
 		}
 	}
 	slices.Sort(found)

@@ -12,7 +12,8 @@ import (
 // liveWords are the places of the live pointers of a frame.
 type liveWords struct {
 	locals, args pcln.PointerMap
-	ok           bool // the function has maps, and the frame is at a call
+	objects      []pcln.StackObject // variables whose addresses are taken: they live when something live points to them
+	ok           bool               // the function has maps, and the frame is at a call
 }
 
 func liveWordsAt(fn pcln.Func, pc uint64, exact bool) liveWords {
@@ -21,7 +22,8 @@ func liveWordsAt(fn pcln.Func, pc uint64, exact bool) liveWords {
 	}
 	locals, ok1 := fn.LocalsMap(pc)
 	args, ok2 := fn.ArgsMap(pc)
-	return liveWords{locals, args, ok1 && ok2}
+	objects, ok3 := fn.StackObjects()
+	return liveWords{locals, args, objects, ok1 && ok2 && ok3}
 }
 
 // each visits the live pointers of a frame.
@@ -43,6 +45,35 @@ func (l *liveWords) each(w *worker, sp, fp uint64, visit func(v uint64)) {
 			}
 		}
 	}
+}
+
+// variable finds the variable that a word into the stack of the last walk points to, and how many of its words may be pointers.
+func (w *worker) variable(leads []leadFrame, v uint64) (at, words uint64) {
+	for k := range leads {
+		lo, hi, ok := w.u.extent(leads[k].index)
+		if !ok {
+			continue
+		}
+		if at, words := leads[k].live.variable(w, lo, hi, v); words > 0 {
+			return at, words
+		}
+	}
+	return 0, 0
+}
+
+// variable is the same in one frame.
+func (l *liveWords) variable(w *worker, sp, fp, v uint64) (at, words uint64) {
+	varp, argp := pcln.FrameBounds(sp, fp, w.t.arm64)
+	for _, o := range l.objects {
+		at := argp + uint64(o.Off)
+		if o.Off < 0 {
+			at = varp + uint64(o.Off)
+		}
+		if v >= at && v-at < o.Size {
+			return at, o.PtrBytes / 8
+		}
+	}
+	return 0, 0
 }
 
 const (
@@ -97,15 +128,17 @@ func (r *references) object(v uint64) (int32, bool) {
 }
 
 // frame looks at the live words of a frame, and at the words of what they point to.
-func (r *references) frame(x goer, f *leadFrame, at foundWaker, lo, hi uint64, stack span) {
+func (r *references) frame(x goer, leads []leadFrame, f *leadFrame, at foundWaker, stack span) {
 	w := r.s.w
+	lo, hi, _ := w.u.extent(f.index)
 	at.grade, at.act = evidence.WakerRefers, actNone
 	f.live.each(w, lo, hi, func(v uint64) {
 		r.file(x, at, v)
 		n := uint64(0)
 		switch {
 		case v >= stack.lo && v < stack.hi:
-			n = min(maxHop/2, (stack.hi-v)/8)
+			v, n = w.variable(leads, v)
+			n = min(n, maxHop)
 		default:
 			o, ok := w.t.heapObject(v)
 			if !ok {

@@ -24,6 +24,11 @@ func goldens(t testing.TB) map[string][]byte {
 	if err != nil || len(paths) == 0 {
 		t.Fatalf("no documents: %v", err)
 	}
+	answers, err := filepath.Glob("../testdata/answers/*.json")
+	if err != nil || len(answers) == 0 {
+		t.Fatalf("no answers of commands: %v", err)
+	}
+	paths = append(paths, answers...)
 	files := map[string][]byte{}
 	for _, p := range paths {
 		data, err := os.ReadFile(p)

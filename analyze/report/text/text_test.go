@@ -199,3 +199,29 @@ func TestWriteError(t *testing.T) {
 		t.Errorf("error is %v", err)
 	}
 }
+
+// The answers of the commands graph and why.
+func TestAnswers(t *testing.T) {
+	var graph, why bytes.Buffer
+	if err := text.WriteGraph(&graph, load(t, "answers/graph"), text.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "answer.graph.txt", graph.String())
+	if err := text.WriteWhy(&why, load(t, "answers/why"), text.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "answer.why.txt", why.String())
+}
+
+// What stands on a path comes from the process, and moves no cursor.
+func TestHostileAnswer(t *testing.T) {
+	doc := &report.Document{Paths: []report.Path{{Answer: "a\x1b[2J", Sync: "sync:0x10\r", Steps: []report.PathStep{{Text: "global \x1b]0;owned\x07"}},
+		Helpers: []report.Evidence{{Text: "\x1b[31m", Refs: []string{"hold:\x1b"}}}}}}
+	var b bytes.Buffer
+	if err := text.WriteWhy(&b, doc, text.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if strings.ContainsAny(b.String(), "\x1b\r\x07") || !strings.Contains(b.String(), `global \x1b]0;owned\a`) {
+		t.Errorf("%q", b.String())
+	}
+}

@@ -187,14 +187,12 @@ func (b *build) arena(number uint64) error {
 			return fmt.Errorf("the record of the heap's arena %#x is not in the core", b.address(number))
 		}
 	}
-	last := uint64(0)
 	for page := uint64(0); page < pagesPerArena; {
 		mspan := le.Uint64(spans[8*page:])
-		if mspan == 0 || mspan == last {
+		if mspan == 0 {
 			page++
 			continue
 		}
-		last = mspan
 		raw, ok := b.view.Bytes(mspan, o.mspanSize)
 		if !ok {
 			return fmt.Errorf("the record %#x of a span of the heap is not in the core", mspan)

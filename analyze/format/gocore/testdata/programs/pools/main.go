@@ -266,6 +266,21 @@ func silence(c *http.Client, url string) {
 	resp.Body.Close()
 }
 
+type key int
+
+const dialed key = 1
+
+// firstRequest has a connection, and waits for the answer.
+//
+//go:noinline
+func firstRequest(c *http.Client, url string) {
+	req, err := http.NewRequestWithContext(context.WithValue(context.Background(), dialed, true), http.MethodGet, url+"/silence", nil)
+	check(err)
+	resp, err := c.Do(req)
+	check(err)
+	resp.Body.Close()
+}
+
 //go:noinline
 func fetch(c *http.Client, url string) {
 	resp, err := c.Get(url + "/next")
@@ -306,6 +321,22 @@ func transports() {
 		go fetch(client, url)
 	}
 	truth("net/http.Transport", lost, 2, 2, 2)
+
+	dials := &http.Transport{MaxConnsPerHost: 2, DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if ctx.Value(dialed) == nil {
+			<-forever
+		}
+		return new(net.Dialer).DialContext(ctx, network, addr)
+	}}
+	client = &http.Client{Transport: dials}
+	go firstRequest(client, url)
+	time.Sleep(50 * time.Millisecond)
+	go silence(client, url) // waits for the dial that it has asked for
+	time.Sleep(50 * time.Millisecond)
+	go fetch(client, url)
+	truth("net/http.Transport", dials, 2, 2, 1)
+	holds(dials, "firstRequest", "unique-candidate", 1)
+	fmt.Fprintf(os.Stderr, "dials %p 1\n", dials)
 
 	unlimited := &http.Transport{}
 	go silence(&http.Client{Transport: unlimited}, url)

@@ -56,6 +56,7 @@ func (s *service) deferredInClosure(c chan int) {
 	slow()
 }
 
+//go:noinline
 func deferred() {
 	a := newService()
 	begin(a.deferredClose)
@@ -164,6 +165,7 @@ func crossed(from, to chan int) {
 	to <- v
 }
 
+//go:noinline
 func channels() {
 	a := newService()
 	begin(a.sendsField)
@@ -239,6 +241,7 @@ func (s *service) signals() {
 	s.cond.Signal()
 }
 
+//go:noinline
 func groups() {
 	a := newService()
 	a.wg.Add(2)

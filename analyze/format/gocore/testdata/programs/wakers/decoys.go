@@ -72,6 +72,7 @@ func (s *service) ran() {
 	s.count++
 }
 
+//go:noinline
 func decoys() {
 	a := newService()
 	go a.sent()
@@ -136,6 +137,7 @@ func captured(f func()) {
 	defer f()
 }
 
+//go:noinline
 func referrers() {
 	a := make(chan int)
 	begin(func() { keeps(a, func(x any) { kept = x }) })
@@ -237,6 +239,7 @@ func (l *limiter) wants() {
 	l.slots <- struct{}{}
 }
 
+//go:noinline
 func semaphores() {
 	a := newLimiter(3)
 	begin(a.released)
@@ -325,6 +328,7 @@ func delivers(results chan int) {
 	slow()
 }
 
+//go:noinline
 func tokens() {
 	p := &pool{make(chan *token, 2)}
 	p.free <- &token{}
