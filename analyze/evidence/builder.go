@@ -256,7 +256,7 @@ func (b *Builder) Sync(s Sync) {
 		t.chanAddr = append(t.chanAddr, s.Addr)
 		t.chanLen = append(t.chanLen, uint32(s.Len))
 		t.chanCap = append(t.chanCap, uint32(s.Cap))
-		t.closed = append(t.closed, s.Closed)
+		t.chanBits = append(t.chanBits, s.chanBits())
 		return
 	}
 	if b.syncSeen == nil {
@@ -273,8 +273,8 @@ func fitsColumn(n int64) bool { return n >= 0 && n <= math.MaxUint32 }
 // GrowChannels makes room for n plain channels.
 func (b *Builder) GrowChannels(n int) {
 	t := &b.c.syncs
-	t.chanAddr, t.chanLen, t.chanCap, t.closed =
-		growSlice(t.chanAddr, n), growSlice(t.chanLen, n), growSlice(t.chanCap, n), growSlice(t.closed, n)
+	t.chanAddr, t.chanLen, t.chanCap, t.chanBits =
+		growSlice(t.chanAddr, n), growSlice(t.chanLen, n), growSlice(t.chanCap, n), growSlice(t.chanBits, n)
 }
 
 // Hold adds an inference about a lock's holder.
@@ -392,7 +392,7 @@ func (t *syncTable) sortChannels(full map[uint64]bool) {
 	slices.SortStableFunc(order, func(a, b uint32) int { return cmp.Compare(t.chanAddr[a], t.chanAddr[b]) })
 	sorted := syncTable{full: t.full}
 	sorted.chanAddr, sorted.chanLen = make([]uint64, 0, n), make([]uint32, 0, n)
-	sorted.chanCap, sorted.closed = make([]uint32, 0, n), make([]bool, 0, n)
+	sorted.chanCap, sorted.chanBits = make([]uint32, 0, n), make([]chanBits, 0, n)
 	for _, i := range order {
 		addr := t.chanAddr[i]
 		if k := len(sorted.chanAddr); (k > 0 && sorted.chanAddr[k-1] == addr) || full[addr] {
@@ -401,7 +401,7 @@ func (t *syncTable) sortChannels(full map[uint64]bool) {
 		sorted.chanAddr = append(sorted.chanAddr, addr)
 		sorted.chanLen = append(sorted.chanLen, t.chanLen[i])
 		sorted.chanCap = append(sorted.chanCap, t.chanCap[i])
-		sorted.closed = append(sorted.closed, t.closed[i])
+		sorted.chanBits = append(sorted.chanBits, t.chanBits[i])
 	}
 	*t = sorted
 }

@@ -142,7 +142,26 @@ type syncTable struct {
 	chanAddr []uint64
 	chanLen  []uint32
 	chanCap  []uint32
-	closed   []bool
+	chanBits []chanBits
+}
+
+// chanBits are the flags of a channel.
+type chanBits uint8
+
+const (
+	chanClosed chanBits = 1 << iota
+	chanBlank
+)
+
+func (s *Sync) chanBits() chanBits {
+	var bits chanBits
+	if s.Closed {
+		bits |= chanClosed
+	}
+	if s.Blank {
+		bits |= chanBlank
+	}
+	return bits
 }
 
 // Syncs yields every object: first locks and the like by address, then plain channels by address.
@@ -175,7 +194,7 @@ func (c *Case) Sync(addr uint64) (Sync, bool) {
 
 func (t *syncTable) channel(i int) Sync {
 	return Sync{Addr: t.chanAddr[i], Kind: SyncChannel, Len: int64(t.chanLen[i]), Cap: int64(t.chanCap[i]),
-		Closed: t.closed[i], Waiters: -1}
+		Closed: t.chanBits[i]&chanClosed != 0, Blank: t.chanBits[i]&chanBlank != 0, Waiters: -1}
 }
 
 // Waits returns what the goroutine in row i waits for: one object, or the cases of a select.

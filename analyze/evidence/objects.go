@@ -30,6 +30,7 @@ type Sync struct {
 
 	Len, Cap int64 // channel: elements queued, capacity
 	Closed   bool  // channel
+	Blank    bool  // channel: its elements have no size (struct{}), so that it carries signals or tokens, and not work
 	Locked   bool  // mutex: the locked bit; rwmutex: a writer holds it
 	Starving bool  // mutex: in starvation mode
 	Waiters  int   // how many the object itself counts; -1 when it does not count them

@@ -173,6 +173,7 @@ func (s *Sync) visit(f fields) {
 	f.num("len", &s.Len)
 	f.num("cap", &s.Cap)
 	f.flag("closed", &s.Closed)
+	f.flag("blank", &s.Blank)
 	f.flag("locked", &s.Locked)
 	f.flag("starving", &s.Starving)
 	integer(f, "waiters", &s.Waiters)

@@ -69,9 +69,10 @@ type Reach uint8
 
 // The choices.
 const (
-	ReachProof Reach = iota // as far as it takes to prove which goroutines can never wake
+	ReachCase  Reach = iota // as ReachProof, and the heap is counted (evidence.HeapUse) where memory is the question: see the reader
+	ReachProof              // as far as it takes to prove which goroutines can never wake
 	ReachNone
-	ReachHeap // the heap is counted as well: evidence.HeapUse
+	ReachHeap // the heap is counted, and nothing is proved
 )
 
 // Report calls Progress when there is one.

@@ -89,7 +89,7 @@ func (a *app) graph(cmd *cobra.Command, run *drawing, files []string) error {
 	if err != nil {
 		return err
 	}
-	run.read.variables = format.VariablesNone
+	run.read.variables, run.read.reach = format.VariablesNone, format.ReachProof
 	c, err := a.open(cmd.Context(), &run.read, files, nil)
 	if err != nil {
 		return err

@@ -73,7 +73,7 @@ func (a *app) why(cmd *cobra.Command, run *question, args []string) error {
 	if err != nil {
 		return err
 	}
-	run.read.variables, run.read.why = format.VariablesNone, goroutines
+	run.read.variables, run.read.reach, run.read.why = format.VariablesNone, format.ReachProof, goroutines
 	c, err := a.open(cmd.Context(), &run.read, files, nil)
 	if err != nil {
 		return err

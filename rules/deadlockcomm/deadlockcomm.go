@@ -37,7 +37,7 @@ var Rule = &diagnosis.Rule{
 			"\t\ts.inbox <- m // full, and its reader waits for b.mu to acknowledge\n\t}\n}",
 		After: "func (b *Broker) Publish(m Msg) {\n\tb.mu.Lock()\n\tsubs := slices.Clone(b.subs)\n\tb.mu.Unlock()\n\tfor _, s := range subs {\n" +
 			"\t\ts.inbox <- m\n\t}\n}",
-		Since: "0.2.0",
+		Since: "0.1.0",
 	},
 	Needs: []evidence.Kinds{evidence.KindGoroutines | evidence.KindSyncs | evidence.KindProof | evidence.KindWakers,
 		evidence.KindGoroutines | evidence.KindSyncs | evidence.KindWakers, evidence.KindGoroutines | evidence.KindSyncs | evidence.KindProof,

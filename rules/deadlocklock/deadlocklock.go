@@ -36,7 +36,7 @@ var Rule = &diagnosis.Rule{
 			"\tto.mu.Lock() // the opposite transfer has it, and waits for from.mu\n\tdefer to.mu.Unlock()\n\tfrom.balance, to.balance = from.balance-n, to.balance+n\n}",
 		After: "func transfer(from, to *Account, n int) {\n\tfirst, second := from, to\n\tif second.id < first.id {\n\t\tfirst, second = second, first\n\t}\n" +
 			"\tfirst.mu.Lock()\n\tdefer first.mu.Unlock()\n\tsecond.mu.Lock()\n\tdefer second.mu.Unlock()\n\tfrom.balance, to.balance = from.balance-n, to.balance+n\n}",
-		Since: "0.2.0",
+		Since: "0.1.0",
 	},
 	Needs: []evidence.Kinds{evidence.KindGoroutines | evidence.KindSyncs | evidence.KindHolds, evidence.KindGoroutines},
 	Limits: []diagnosis.Limit{

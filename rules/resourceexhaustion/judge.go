@@ -1,7 +1,6 @@
 package resourceexhaustion
 
 import (
-	"fmt"
 	"strings"
 
 	"github.com/gopostmortem/postmortem/analyze/diagnosis"
@@ -93,10 +92,7 @@ func (j *judge) circle(r *derive.Resource) {
 		f.Confidence, f.Severity = diagnosis.Likely, diagnosis.Critical
 	}
 	f.Because = append(f.Because, j.holders(r)...)
-	if r.Self && r.Others > 0 {
-		f.Against = append(f.Against, diagnosis.Reason{Text: fmt.Sprintf("%d other goroutines refer to the channel and may take something out", r.Others),
-			Refs: []evidence.Ref{r.Ref}})
-	}
+	f.Against = append(f.Against, j.others(r)...)
 	if r.Self {
 		f.Because = append(f.Because, diagnosis.Reason{Refs: j.refs(r.Rows, 3),
 			Text: "everybody whose code takes something out of it stands in the queue of those who put something in"})
@@ -119,7 +115,7 @@ func (j *judge) tell(r *derive.Resource) {
 
 // lost reports slots that nobody is seen to have.
 func (j *judge) lost(r *derive.Resource) {
-	if r.Self && r.Never < r.Total {
+	if r.Self && !r.Blank {
 		j.p.Silent("%d goroutines wait to receive from %s, and may just have nothing to do", r.Total, r.Name)
 		return
 	}
@@ -127,7 +123,7 @@ func (j *judge) lost(r *derive.Resource) {
 	f.Claim = j.lostClaim(r)
 	f.Fix = lostFix
 	f.Confidence, f.Severity = diagnosis.Likely, diagnosis.Warning
-	if len(r.Holders) > 0 || r.Used < 0 {
+	if len(r.Holders) > 0 || r.Used < 0 || r.Self {
 		f.Confidence = diagnosis.Possible
 	}
 	switch {
@@ -138,11 +134,25 @@ func (j *judge) lost(r *derive.Resource) {
 	}
 	f.Because = append(f.Because, j.unowned(r)...)
 	f.Because = append(f.Because, j.holders(r)...)
+	f.Against = append(f.Against, j.others(r)...)
 	if f.Confidence < diagnosis.Proved {
 		f.Against = append(f.Against, diagnosis.Reason{Refs: []evidence.Ref{r.Ref},
 			Text: "who keeps a slot in a structure that is far from its frames, or in a global, is not seen"})
 	}
 	j.end(r, f)
+}
+
+// others speaks against a queue that nobody else would serve: who refers to it may.
+func (j *judge) others(r *derive.Resource) []diagnosis.Reason {
+	if !r.Self || r.Others == 0 {
+		return nil
+	}
+	may := "put something in"
+	if r.Sends {
+		may = "take something out"
+	}
+	return []diagnosis.Reason{{Refs: []evidence.Ref{r.Ref},
+		Text: plural(r.Others, "other goroutine refers", "other goroutines refer") + " to the channel and may " + may}}
 }
 
 // stuck reports holders that are blocked in something else.

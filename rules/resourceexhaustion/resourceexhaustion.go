@@ -41,7 +41,7 @@ var Rule = &diagnosis.Rule{
 			"\treturn rows.Err()\n}",
 		After: "func (s *Shop) Prices(ids []int) error {\n\tids, err := s.readIDs() // reads all rows and closes them\n\tif err != nil {\n\t\treturn err\n\t}\n" +
 			"\tfor _, id := range ids {\n\t\ts.db.QueryRow(\"select price ...\")\n\t}\n\treturn nil\n}",
-		Since: "0.2.0",
+		Since: "0.1.0",
 	},
 	Needs: []evidence.Kinds{evidence.KindGoroutines | evidence.KindPools, evidence.KindGoroutines | evidence.KindSyncs | evidence.KindHolds,
 		evidence.KindGoroutines},

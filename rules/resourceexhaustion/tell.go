@@ -272,7 +272,7 @@ const readLoop = "net/http.(*persistConn).readLoop"
 // unowned is the evidence that slots were not given back.
 func (j *judge) unowned(r *derive.Resource) []diagnosis.Reason {
 	if r.Self {
-		return []diagnosis.Reason{{Refs: j.refs(r.Rows, 3), Text: "those who wait would each give one back later, and nobody else has one or refers to the channel to send to it"}}
+		return []diagnosis.Reason{{Refs: j.refs(r.Rows, 3), Text: "those who wait would each give one back later, and the code of nobody else is seen to come to that"}}
 	}
 	list := []diagnosis.Reason{{Refs: []evidence.Ref{r.Ref}, Text: fmt.Sprintf("no live frame of a goroutine refers to what stands for %d of the slots",
 		max(r.Lost(), 1))}}

@@ -30,6 +30,7 @@ type Resource struct {
 	Guessed bool         // seen by the stacks alone
 	Self    bool         // a channel of which nobody holds a slot, and whose waiters alone are seen to give one back
 	Others  int          // of such a channel: how many goroutines that do not wait for it refer to it
+	Blank   bool         // a channel whose elements carry nothing: tokens
 	Sends   bool         // a channel whose slots are taken by sending
 	Circle  bool         // everybody who has a slot of it waits for a slot: of the same resource, or of others of which this is so
 	Ref     evidence.Ref // of the pool or channel; zero without an address
@@ -227,7 +228,7 @@ func (s *Slots) channels() {
 			rows = s.rowsByID()
 		}
 		r := Resource{Addr: sync.Addr, Kind: "channel", Slot: "slot", Where: sync.Where, Limit: sync.Cap, Used: sync.Cap, Counted: -1,
-			Rows: slices.Clone(x.Rows), Ref: sync.Ref(), Sends: full}
+			Rows: slices.Clone(x.Rows), Ref: sync.Ref(), Sends: full, Blank: sync.Blank}
 		r.Name = "the channel" + place(sync.Where, sync.Addr) + ", which serves as a semaphore"
 		for _, i := range held[sync.Addr] {
 			h := s.c.Holds[i]

@@ -154,6 +154,21 @@ func TestSlotsOfOwnQueue(t *testing.T) {
 	}
 }
 
+// TestSlotsOfTokens: a channel out of which everybody takes a token that he would put back; whether these are tokens is known by their size.
+func TestSlotsOfTokens(t *testing.T) {
+	for _, blank := range []bool{true, false} {
+		s := newSketch()
+		s.b.Sync(evidence.Sync{Addr: poolAt, Kind: evidence.SyncChannel, Cap: 2, Blank: blank, Waiters: -1})
+		for range 3 {
+			s.waker(poolAt, s.receive(poolAt, "main.work:7"), evidence.ActSend, evidence.WakerAhead)
+		}
+		list := s.slots().List
+		if len(list) != 1 || !list[0].Self || list[0].Sends || list[0].Blank != blank || list[0].Shortage() != ShortageLost {
+			t.Errorf("blank %v: %+v", blank, list)
+		}
+	}
+}
+
 // TestSlotsJoined: rows of one goroutine are one holder, with the strongest grade.
 func TestSlotsJoined(t *testing.T) {
 	s := newSketch()

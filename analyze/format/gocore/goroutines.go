@@ -65,8 +65,7 @@ type stackRow struct {
 	searched   bool // holds is filled in
 	holds      []holdFrame
 	cond       int // frame that called Cond.Wait, 0 when none did
-	led        bool
-	leads      []leadFrame // filled in when led
+	lead       leadStack
 	slotKnown  bool
 	slot       slotFrame // filled in with slotKnown
 }
@@ -92,8 +91,11 @@ type worker struct {
 	waiting   map[waitKey]int        // goroutines by what they wait for
 	helpers   map[uint64]*lockHelper // by entry of function; nil for a function that is none
 	suspects  []suspect
-	goers     []goer
+	goers     []goer // goroutines that may wake somebody
+	keepers   []goer // goroutines with live pointers; no more than maxReferrers need be known
+	users     int    // goroutines with frames outside the runtime
 	ahead     aheads
+	declared  map[[2]uint64]bool // by the entries of two functions: see declares
 
 	slotWaiters []uint64 // goroutines that wait for a slot of a pool
 	closures    []uint64 // see pendingDefers
@@ -110,6 +112,9 @@ func (t *target) readGoroutines(ctx context.Context) error {
 		return err
 	}
 	t.b.Grow(len(list) / 8)
+	if t.reaches() {
+		t.sleepers = make([]proofRow, 0, len(list)/8)
+	}
 	jobs := t.in.Options.Jobs
 	if jobs <= 0 {
 		jobs = runtime.GOMAXPROCS(0)

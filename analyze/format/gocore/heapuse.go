@@ -8,7 +8,6 @@ import (
 	"slices"
 
 	"github.com/gopostmortem/postmortem/analyze/evidence"
-	"github.com/gopostmortem/postmortem/analyze/format"
 	"github.com/gopostmortem/postmortem/analyze/format/gocore/internal/heap"
 )
 
@@ -33,7 +32,8 @@ type heapUse struct {
 
 // readHeapUse fills evidence.HeapUse. What is allocated is counted even where reachability cannot be decided.
 func (t *target) readHeapUse(ctx context.Context, rows []proofRow) error {
-	if t.in.Options.Reach != format.ReachHeap {
+	most := t.heapAsked()
+	if most == 0 {
 		return nil
 	}
 	u := &heapUse{t: t, p: &prover{t: t, rows: rows, cond: map[uint64]map[uint64]uint64{}, least: 1 << 12}}
@@ -44,6 +44,10 @@ func (t *target) readHeapUse(ctx context.Context, rows []proofRow) error {
 			return nil
 		}
 		return fmt.Errorf("counting the heap: %w", ctx.Err())
+	}
+	if places := u.heap.Objects(); places > most {
+		t.tooLarge(places, most)
+		return nil
 	}
 	if refused == nil {
 		refused = u.reach(ctx)
@@ -127,7 +131,7 @@ func (u *heapUse) makeGroups() {
 	for i := range u.p.rows {
 		r := &u.p.rows[i]
 		var s site
-		s.stack, s.created = u.t.b.SiteOf(r.row)
+		s.stack, s.created = u.t.b.SiteOf(int(r.row))
 		n, known := numbers[s]
 		if !known {
 			u.groups = append(u.groups, evidence.Retained{Stack: s.stack, Created: s.created})
@@ -185,7 +189,7 @@ func (u *heapUse) records(r *proofRow, visit func(heap.Object)) {
 		at(sudog)
 		sudog, ok = t.core.Mem.Uint64(sudog + t.off.Sudog.WaitLink)
 	}
-	at(t.walkSemaphores().sudogs[r.g])
+	at(t.walkSemaphores().waits[r.g].sudog)
 	if r.waitsOn != 0 && int(r.reason) < len(t.kinds) && t.kinds[r.reason].kind == evidence.SyncCond && r.status == statusWaiting {
 		at(p.notified(r.waitsOn + t.kinds[r.reason].back)[r.g])
 	}

@@ -225,7 +225,7 @@ const (
 
 // passedBy follows a frame from its entry: has it taken a lock and not given it back? mode is how, and site is the address behind
 // the call that took it.
-func (w *worker) passedBy(f *leadFrame, place *spot, l *contended, waits bool) (t trace, mode turn, site uint64) {
+func (w *worker) passedBy(f *leadCode, place *spot, l *contended, waits bool) (t trace, mode turn, site uint64) {
 	arrivals := w.arrivalsAt(f)
 	held, free := 0, 0
 	for i := range arrivals {

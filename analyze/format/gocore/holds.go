@@ -274,12 +274,24 @@ func (t *target) searchStack(s suspect, locks []contended, found [][]candidate) 
 
 // waiterFrame is the frame of the last walk that called what it waits in: the first one outside the runtime and the locks.
 func (w *worker) waiterFrame() int {
-	for i, pc := range w.u.pcs {
-		if e := w.u.info(pc); e.ok && !w.t.isRuntime(e.fn) && !lockMethod(e.fn.Name()) && !strings.HasPrefix(e.fn.Name(), "sync.runtime_") {
+	for i, ref := range w.u.refs {
+		mark := &w.u.cache.marks[ref]
+		if *mark&(markWaiter|markNoWaiter) == 0 {
+			*mark |= markNoWaiter
+			if e := w.u.cache.infos[ref]; e.ok && mayAsk(e.fn.Name()) {
+				*mark ^= markNoWaiter | markWaiter
+			}
+		}
+		if *mark&markWaiter != 0 {
 			return i
 		}
 	}
 	return -1
+}
+
+// mayAsk reports whether a function is outside the runtime and the locks.
+func mayAsk(name string) bool {
+	return !runtimeName(name) && !lockMethod(name) && !strings.HasPrefix(name, "sync.runtime_")
 }
 
 // holdsOf finds the locks, by their index, that one frame holds. When it leads to more locks than it has taken, none of them is
@@ -358,7 +370,7 @@ func (t *target) passedIn(s suspect, v *frameView, sites []lockSite, l *contende
 	if o.frees == turnRUnlock {
 		c.op = opRLock
 	}
-	held, mode, site := s.w.passedBy(&leadFrame{fn: v.fn, pc: v.pc, exact: v.exact}, &spot{w: s.w, sp: v.lo}, l,
+	held, mode, site := s.w.passedBy(&leadCode{fn: v.fn, pc: v.pc, exact: v.exact}, &spot{w: s.w, sp: v.lo}, l,
 		v.waits && s.awaits == l.addr)
 	switch {
 	case held == traceFree && !c.frees:

@@ -208,13 +208,28 @@ func (t *target) undone(w *worker, v *frameView, l *contended) bool {
 // ranUnlock reports whether an open-coded deferred Unlock of a lock has run: its bit is clear, and its slot, which is zero before
 // the defer statement, still holds the closure.
 func (t *target) ranUnlock(w *worker, v *frameView, l *contended) bool {
-	for _, closure := range w.openClosures(nil, &v.open, v.lo, v.hi, false) {
+	w.closures = w.openClosures(w.closures[:0], &v.open, v.lo, v.hi, false)
+	for _, closure := range w.closures {
 		fn, ok := w.closureFunc(closure)
-		if ok && strings.HasPrefix(fn.Name(), v.fn.Name()+".") && t.unlocksWhat(w, closure, l) != opNone {
+		if ok && w.declares(v.fn, fn) && t.unlocksWhat(w, closure, l) != opNone {
 			return true
 		}
 	}
 	return false
+}
+
+// declares reports whether a function is a closure of another, by its name.
+func (w *worker) declares(outer, inner pcln.Func) bool {
+	key := [2]uint64{outer.Entry, inner.Entry}
+	yes, known := w.declared[key]
+	if !known {
+		if w.declared == nil {
+			w.declared = map[[2]uint64]bool{}
+		}
+		yes = strings.HasPrefix(inner.Name(), outer.Name()+".")
+		w.declared[key] = yes
+	}
+	return yes
 }
 
 // unwinding reports whether a frame is running its deferred calls one after the other, by runtime.deferreturn or a panic, and

@@ -71,8 +71,11 @@ func (t *target) represent(w *worker, s *stackRow, goid int64) {
 
 func (t *target) addRow(r *gRow, state evidence.State, stack evidence.StackID) (row int) {
 	g := evidence.Goroutine{
-		ID: r.id, State: state, Stack: stack, Created: t.createdAt(r.gopc), Parent: r.parent, WaitsOn: r.waitsOn,
+		ID: r.id, State: state, Stack: stack, Parent: r.parent, WaitsOn: r.waitsOn,
 		Flags: r.flags, Seconds: t.waited(r.since),
+	}
+	if r.id != mainGoroutine {
+		g.Created = t.createdAt(r.gopc)
 	}
 	if int(r.reason) < len(t.reasons) && (state == evidence.StateWaiting || state == evidence.StateLeaked) {
 		g.Reason = t.reasons[r.reason]
@@ -92,6 +95,10 @@ func (t *target) addRow(r *gRow, state evidence.State, stack evidence.StackID) (
 	}
 	return row
 }
+
+// mainGoroutine is the id of the one that the start code of the runtime creates; no go statement did (runtime/traceback.go,
+// printcreatedby, leaves it out likewise; Go 1.21 to 1.26).
+const mainGoroutine = 1
 
 // createdAt keeps the frames of go statements: there are few, and each is asked for once per goroutine.
 func (t *target) createdAt(gopc uint64) evidence.FrameID {

@@ -92,12 +92,13 @@ type offsets struct {
 		IsSelect uint64 `field:"runtime.sudog.isSelect"`
 	}
 	Chan struct {
-		Count  uint64 `field:"runtime.hchan.qcount"`
-		Size   uint64 `field:"runtime.hchan.dataqsiz"`
-		Closed uint64 `field:"runtime.hchan.closed"`
-		Timer  uint64 `field:"runtime.hchan.timer,optional"`
-		RecvQ  uint64 `field:"runtime.hchan.recvq.first"`
-		SendQ  uint64 `field:"runtime.hchan.sendq.first"`
+		Count    uint64 `field:"runtime.hchan.qcount"`
+		Size     uint64 `field:"runtime.hchan.dataqsiz"`
+		Closed   uint64 `field:"runtime.hchan.closed"`
+		ElemSize uint64 `field:"runtime.hchan.elemsize"`
+		Timer    uint64 `field:"runtime.hchan.timer,optional"`
+		RecvQ    uint64 `field:"runtime.hchan.recvq.first"`
+		SendQ    uint64 `field:"runtime.hchan.sendq.first"`
 	}
 	Timer struct {
 		When   uint64 `field:"runtime.timer.when"`

@@ -132,6 +132,13 @@ func compareGoroutine(t *testing.T, c *evidence.Case, b *godump.Block) {
 	if got, want := framesOfCase(c, g), framesOfText(b); !strings.HasSuffix(got, want) || len(b.Frames) == 0 && got != "" {
 		t.Errorf("goroutine %d (%s): frames\n%s\nthe text has\n%s", b.ID, b.State, got, want)
 	}
+	at, told := c.Frame(g.Created), godump.Frame{}
+	if b.CreatedBy != nil {
+		told = *b.CreatedBy
+	}
+	if at.Function != told.Function || at.Line != told.Line {
+		t.Errorf("goroutine %d: created by %s:%d, the text has %s:%d", b.ID, at.Function, at.Line, told.Function, told.Line)
+	}
 }
 
 func framesOfCase(c *evidence.Case, g evidence.Goroutine) string {

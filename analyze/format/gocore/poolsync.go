@@ -411,7 +411,7 @@ func (s *poolSearch) flightWaiter(frame int) bool {
 // waitsForGroup reports whether the goroutine of the last walk waits for the wait group at an address.
 func (s *poolSearch) waitsForGroup(addr uint64) bool {
 	back := waitKinds["sync.WaitGroup.Wait"].back
-	elem := s.t.sema[s.g]
+	elem := s.t.sema[s.g].elem
 	if sudog, _ := s.w.u.mem.Uint64(s.g + s.t.off.G.Waiting); sudog != 0 {
 		elem, _ = s.w.u.mem.Uint64(sudog + s.t.off.Sudog.Elem)
 	}

@@ -153,7 +153,9 @@ func (t *target) goString(addr uint64) (string, bool) {
 }
 
 // isRuntime reports whether a function belongs to the runtime, whose frames stand on top of every goroutine that was stopped.
-func (t *target) isRuntime(fn pcln.Func) bool {
-	name := fn.Name()
+func (t *target) isRuntime(fn pcln.Func) bool { return runtimeName(fn.Name()) }
+
+// runtimeName reports whether the name of a function is that of one of the runtime.
+func runtimeName(name string) bool {
 	return strings.HasPrefix(name, "runtime.") || strings.HasPrefix(name, "runtime/") || strings.HasPrefix(name, "internal/runtime/")
 }

@@ -12,8 +12,6 @@ import (
 	"github.com/gopostmortem/postmortem/analyze/format/gocore/internal/heap"
 )
 
-const reachNone = format.ReachNone
-
 // mainID is the id of the main goroutine (runtime/proc.go, newproc of runtime.main).
 const mainID = 1
 
@@ -21,7 +19,7 @@ const mainID = 1
 // of the runtime's own detector of leaks (runtime/mgc.go of Go 1.26, findGoroutineLeaks), applied to the memory of the dead process.
 // What is missing of that memory makes it give no verdicts at all.
 func (t *target) prove(ctx context.Context) error {
-	if !t.reaches() || len(t.sleepers) == 0 {
+	if t.in.Options.Reach == format.ReachHeap || !t.reaches() || len(t.sleepers) == 0 {
 		return nil
 	}
 	p := newProver(t, t.sleepers)
@@ -35,6 +33,7 @@ func (t *target) prove(ctx context.Context) error {
 		return nil
 	}
 	t.b.Proof(proof)
+	t.never = proof.Never
 	t.verdicts(p)
 	return p.explain(ctx)
 }
@@ -48,7 +47,7 @@ func newProver(t *target, rows []proofRow) *prover {
 // verdicts hands the verdicts to the Builder.
 func (t *target) verdicts(p *prover) {
 	for i := range p.rows {
-		t.b.Wake(p.rows[i].row, p.verdict(i))
+		t.b.Wake(int(p.rows[i].row), p.verdict(i))
 	}
 }
 
@@ -115,6 +114,7 @@ func (p *prover) prepare(ctx context.Context) error {
 		return err
 	}
 	p.awake = make([]atomic.Bool, len(p.rows))
+	p.waits = make([]sleepWait, 0, len(p.rows))
 	p.candidates()
 	return nil
 }

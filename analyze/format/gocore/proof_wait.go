@@ -2,6 +2,7 @@ package gocore
 
 import (
 	"github.com/gopostmortem/postmortem/analyze/evidence"
+	"github.com/gopostmortem/postmortem/analyze/format"
 	"github.com/gopostmortem/postmortem/analyze/format/gocore/internal/heap"
 )
 
@@ -36,7 +37,7 @@ func (t *target) noteRow(w *worker, r *gRow, row int) {
 	if !t.reaches() {
 		return
 	}
-	n := proofRow{g: r.g, id: r.id, waitsOn: r.waitsOn, row: row, status: r.status, reason: r.reason, system: t.isSystem(r.startpc)}
+	n := proofRow{g: r.g, id: r.id, waitsOn: r.waitsOn, row: int32(row), status: uint8(min(r.status, 0xff)), reason: r.reason, system: t.isSystem(r.startpc)}
 	if states[r.status] == evidence.StateLeaked {
 		n.status = statusWaiting // what the collector found out once may have changed; it is found out again
 	}
@@ -47,7 +48,7 @@ func (t *target) noteRow(w *worker, r *gRow, row int) {
 }
 
 // reaches reports whether the heap is to be walked.
-func (t *target) reaches() bool { return t.in.Options.Reach != reachNone }
+func (t *target) reaches() bool { return t.in.Options.Reach != format.ReachNone }
 
 // stackHas reports whether a function, given by its entry, is among the inner frames of a stack.
 func (w *worker) stackHas(stack uint32, entry uint64) bool {
@@ -173,13 +174,13 @@ func (p *prover) lockOf(r *proofRow) (uint64, bool) {
 		list := r.waitsOn + t.kinds[r.reason].back
 		return list, r.waitsOn != 0 && p.notified(list)[r.g] != 0
 	}
-	addr, ok := p.t.walkSemaphores().waits[r.g]
+	wait, ok := p.t.walkSemaphores().waits[r.g]
 	if !ok || !t.semaInWaiting() {
-		return addr, ok
+		return wait.elem, ok
 	}
 	sudog, ok1 := mem.Uint64(r.g + t.off.G.Waiting)
 	elem, ok2 := mem.Uint64(sudog + t.off.Sudog.Elem)
-	return addr, ok1 && ok2 && sudog == p.t.walkSemaphores().sudogs[r.g] && elem == addr
+	return wait.elem, ok1 && ok2 && sudog == wait.sudog && elem == wait.elem
 }
 
 // notified lists who waits in the list of a condition, with their sudogs (runtime/sema.go, notifyList).
@@ -229,7 +230,7 @@ func (p *prover) holdBack(m *heap.Marker) (ok bool) {
 				sudog, _ = t.core.Mem.Uint64(sudog + t.off.Sudog.WaitLink)
 			}
 		case sleepLock:
-			sudog := p.t.walkSemaphores().sudogs[r.g]
+			sudog := p.t.walkSemaphores().waits[r.g].sudog
 			if t.kinds[r.reason].kind == evidence.SyncCond {
 				sudog = p.notified(r.waitsOn + t.kinds[r.reason].back)[r.g]
 			}

@@ -16,8 +16,8 @@ type proofRow struct {
 	g         uint64
 	id        int64
 	waitsOn   uint64 // the object, where the reader found one
-	row       int    // of the Builder
-	status    uint32
+	row       int32  // of the Builder
+	status    uint8
 	reason    uint8
 	system    bool
 	sleep     sleepKind

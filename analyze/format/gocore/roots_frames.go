@@ -9,6 +9,7 @@ import (
 
 // frameMap is what the scan of stacks needs of a return address; it is worked out once for each.
 type frameMap struct {
+	pc      uint64
 	known   bool // it lies in a Go function whose frame has a known size
 	stop    bool // the walk ends here
 	top     bool // and nothing lies beyond: the outermost frame of a stack
@@ -35,8 +36,9 @@ type stackObject struct {
 type stackScan struct {
 	p       *prover
 	frames  map[uint64]*frameMap
-	lo, hi  uint64 // the stack
-	mem     []byte // of it, from base on
+	recent  [1 << 10]*frameMap // of pcs that were met lately, by hash
+	lo, hi  uint64             // the stack
+	mem     []byte             // of it, from base on
 	base    uint64
 	objects []stackObject
 	inner   []uint64 // pointers into the stack that were not followed yet
@@ -44,11 +46,23 @@ type stackScan struct {
 
 // frameOf works out what is known of a pc. exact says that it was interrupted there.
 func (s *stackScan) frameOf(pc uint64) *frameMap {
-	if f := s.frames[pc]; f != nil {
+	const golden = 0x9e3779b97f4a7c15 // 2^64 / golden ratio
+	recent := &s.recent[pc*golden>>32%uint64(len(s.recent))]
+	if f := *recent; f != nil && f.pc == pc {
 		return f
 	}
-	f := &frameMap{}
-	s.frames[pc] = f
+	f := s.frames[pc]
+	if f == nil {
+		f = s.newFrame(pc)
+		s.frames[pc] = f
+	}
+	*recent = f
+	return f
+}
+
+// newFrame looks up what is known of a pc.
+func (s *stackScan) newFrame(pc uint64) *frameMap {
+	f := &frameMap{pc: pc}
 	fn, ok := s.p.t.tab.Find(pc)
 	if !ok {
 		return f
@@ -69,16 +83,14 @@ func (s *stackScan) frameOf(pc uint64) *frameMap {
 
 // fill takes the pointer maps of a function at a pc.
 func (f *frameMap) fill(fn pcln.Func, pc uint64) {
-	locals, ok := fn.LocalsMap(pc)
-	f.untyped = !ok
+	locals, args, ok, known := fn.PointerMaps(pc)
+	f.untyped, f.unknown = !ok, !known
 	f.lowest = int32(-8 * locals.Len())
 	for i := range locals.Len() {
 		if locals.Has(i) {
 			f.locals = append(f.locals, int32(8*(i-locals.Len())))
 		}
 	}
-	args, ok := fn.ArgsMap(pc)
-	f.unknown = !ok
 	f.space = uint64(max(fn.ArgsSize(), 0))
 	for i := range args.Len() {
 		if args.Has(i) {

@@ -169,6 +169,7 @@ func (t *target) readHeap() {
 		h.LastGCNS = t.now - int64(last)
 	}
 	t.b.Heap(h)
+	t.figures = h
 }
 
 // heapGoal is the goal that follows from GOGC; the memory limit can only lower it (runtime/mgcpacer.go, heapGoalInternal).

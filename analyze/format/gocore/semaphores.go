@@ -14,7 +14,7 @@ const sudogBytes = 64
 //
 // Each root is a treap of sudogs, one for each address, linked by prev and next; behind each stands a list, linked by
 // waitlink, of the other goroutines that wait for the same address.
-func (t *target) readSemaphores() map[uint64]uint64 { return t.walkSemaphores().waits }
+func (t *target) readSemaphores() map[uint64]semaWait { return t.walkSemaphores().waits }
 
 // walkSemaphores walks the table once.
 func (t *target) walkSemaphores() *semaWalk {
@@ -25,7 +25,7 @@ func (t *target) walkSemaphores() *semaWalk {
 }
 
 func (t *target) walkTable() *semaWalk {
-	w := &semaWalk{t: t, waits: map[uint64]uint64{}, sudogs: map[uint64]uint64{}, most: int(t.core.Size / sudogBytes)}
+	w := &semaWalk{t: t, waits: map[uint64]semaWait{}, most: int(t.core.Size / sudogBytes)}
 	table, ok := t.vars.addr("runtime.semtable")
 	stride, count, sized := t.layout.Array("runtime.semTable")
 	treap, known := t.layout.Offset("runtime.semaRoot.treap")
@@ -45,12 +45,14 @@ func (t *target) walkTable() *semaWalk {
 }
 
 type semaWalk struct {
-	t      *target
-	waits  map[uint64]uint64
-	sudogs map[uint64]uint64 // by goroutine
-	seen   int               // sudogs
-	most   int
+	t     *target
+	waits map[uint64]semaWait // by goroutine
+	seen  int                 // sudogs
+	most  int
 }
+
+// semaWait is the place of a goroutine in the table.
+type semaWait struct{ elem, sudog uint64 }
 
 // tree walks a treap with a list of nodes to visit: recursion on a damaged core could be endless.
 func (w *semaWalk) tree(root uint64) {
@@ -83,7 +85,7 @@ func (w *semaWalk) list(node, elem uint64) bool {
 			return !first
 		}
 		w.seen++
-		w.waits[g], w.sudogs[g] = elem, node
+		w.waits[g] = semaWait{elem, node}
 		node, _ = mem.Uint64(node + o.WaitLink)
 	}
 	return true

@@ -45,7 +45,7 @@ func (s *wakerSearch) slot(x goer, f *leadFrame, at foundWaker, d doing) {
 	} else if s.takesBefore(f, d, take) {
 		return // it will give back what it will have taken
 	}
-	asks := s.first && s.w.waitsFor(x, d.target) // it is taking a slot at this very place
+	asks := s.first() && s.w.waitsFor(x, d.target) // it is taking a slot at this very place
 	var passed bool
 	h.took, passed = s.w.tookBefore(f, d.target, take, give)
 	switch {
@@ -81,7 +81,7 @@ func (s *wakerSearch) takesBefore(f *leadFrame, d doing, take act) bool {
 // tookBefore reports whether a frame has taken a slot of a channel and not given it back, and where.
 func (w *worker) tookBefore(f *leadFrame, channel uint64, take, give act) (site uint64, ok bool) {
 	place := &spot{w: w, sp: w.u.sps[f.index]}
-	for _, a := range w.arrivalsAt(f) {
+	for _, a := range w.arrivalsAt(f.leadCode) {
 		bound := a.Bind(place.sp, place)
 		for i := range a.Events {
 			e := &a.Events[i]
@@ -101,7 +101,7 @@ func (w *worker) tookBefore(f *leadFrame, channel uint64, take, give act) (site 
 }
 
 // arrivalsAt tells by which ways a function comes to where a frame stands.
-func (w *worker) arrivalsAt(f *leadFrame) []ahead.Arrival {
+func (w *worker) arrivalsAt(f *leadCode) []ahead.Arrival {
 	key := readingKey{f.pc, f.exact}
 	if a, ok := w.ahead.arrivals[key]; ok {
 		return a

@@ -41,10 +41,10 @@ type target struct {
 	native                  *native.Modules     // shared objects, when a thread may have frames of C
 	dead                    *machine            // the M on which the process died; nil when none did
 	sites                   map[uint64]evidence.FrameID
-	system                  map[uint64]bool // whether the goroutines that start at a pc are the runtime's own
-	reasons                 []string        // wait reasons of this version by number
-	kinds                   []waitKind      // what each wait reason waits for
-	sema                    map[uint64]uint64
+	system                  map[uint64]bool         // whether the goroutines that start at a pc are the runtime's own
+	reasons                 []string                // wait reasons of this version by number
+	kinds                   []waitKind              // what each wait reason waits for
+	sema                    map[uint64]semaWait     // what goroutines wait for; nil when they tell it themselves
 	semaWalked              *semaWalk               // once the table was walked
 	now                     int64                   // nanotime of the newest event in the core: the process lived at least until then
 	transfers               map[uint64]transferFunc // by entry of function
@@ -77,6 +77,8 @@ type target struct {
 	labelTexts              map[uint64]string            // by address of the label set
 	labelBytes              int                          // of all that were read
 	sleepers                []proofRow                   // all live goroutines, for the proof
+	never                   int                          // goroutines that can never wake
+	figures                 evidence.Heap                // what the runtime says of its heap
 	unread                  int                          // goroutines whose structures are not in the core
 	gCount, gListed         uint64                       // entries of allgs, and those of them that are in the core
 }

@@ -54,6 +54,7 @@ type pcInfo struct {
 	role     role
 	frames   []evidence.FrameID // of a call that returns here, once they were asked for
 	hold     *holdFrame         // what the function may hold here; nil until it was asked for
+	lead     *leadCode          // what a frame has to do here; nil until it was asked for, or when that is nothing
 }
 
 // plain reports whether a walk needs nothing of a pc but its delta, and that in 32 bits.
@@ -65,13 +66,18 @@ func (e *pcInfo) plain() bool {
 // what is known of it is found without a hash.
 type pcRef uint32
 
-// pcMark says what has been found out about a pc and is nothing, which is nearly always so.
+// pcMark says what has been found out about a pc; nearly always that it is nothing.
 type pcMark uint8
 
 // The marks.
 const (
 	markNoHold     pcMark = 1 << iota // the function holds and releases no lock there
 	markNoTransfer                    // the function neither reads nor writes
+	markInjected                      // its caller was interrupted
+	markNoLead                        // a call that returns there leads to nothing: see goes
+	markUser                          // of markNoLead: the function is none of the runtime
+	markWaiter                        // the function calls what it waits in: see waiterFrame
+	markNoWaiter                      // it does not
 )
 
 // pcSlot is an entry of the hash table of a pcCache: all that a walk needs of a plain pc, so that a frame costs one cache line.
@@ -131,7 +137,11 @@ func (c *pcCache) put(e *pcInfo) *pcSlot {
 			}
 		}
 	}
-	c.infos, c.marks, c.single = append(c.infos, e), append(c.marks, 0), append(c.single, 0)
+	mark := pcMark(0)
+	if e.role == roleInjected {
+		mark = markInjected
+	}
+	c.infos, c.marks, c.single = append(c.infos, e), append(c.marks, mark), append(c.single, 0)
 	c.callbacks = c.callbacks || e.role == roleCgoCallback
 	s := c.get(e.pc)
 	s.pc, s.delta, s.ref = e.pc, uint32(e.delta), uint32(len(c.infos))<<1

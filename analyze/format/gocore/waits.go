@@ -69,7 +69,7 @@ func (w *worker) waitsOn(row *gRow, sudog uint64) uint64 {
 	case evidence.SyncChannel:
 		return w.channels(row, sudog, k.mode)
 	}
-	elem := w.t.sema[row.g]
+	elem := w.t.sema[row.g].elem
 	switch {
 	case sudog != 0:
 		var ok bool
@@ -222,9 +222,10 @@ func (w *worker) channel(c uint64) {
 	count, ok1 := w.u.mem.Uint64(c + o.Count)
 	size, ok2 := w.u.mem.Uint64(c + o.Size)
 	closed, ok3 := w.u.mem.Uint32(c + o.Closed)
-	if ok1 && ok2 && ok3 {
+	elem, ok4 := w.u.mem.Bytes(c+o.ElemSize, 2) // uint16 (runtime/chan.go, hchan; Go 1.21 to 1.26)
+	if ok1 && ok2 && ok3 && ok4 {
 		w.chans = append(w.chans, evidence.Sync{Addr: c, Kind: evidence.SyncChannel, Len: int64(count), Cap: int64(size),
-			Closed: closed != 0, Waiters: -1})
+			Closed: closed != 0, Blank: le.Uint16(elem) == 0, Waiters: -1})
 	}
 }
 

@@ -23,6 +23,7 @@ type watched struct {
 	wants actSet // what wakes those who wait
 	slots bool   // a channel that may serve as a semaphore: see slots.go
 	full  bool   // of such a channel: it is full, and who wants a slot sends
+	blank bool   // of such a channel: its elements have no size, so that they are tokens and not work
 }
 
 // actSet is a set of acts, a bit each.
@@ -41,24 +42,6 @@ func (s actSet) has(a act) bool { return s&(1<<a) != 0 }
 // waking are the acts that can wake somebody. An Add may be a Done.
 var waking = setOf(actSend, actReceive, actClose, actDone, actSignal, actBroadcast, actCancel, actAdd)
 
-// leadFrame is a frame of a distinct stack with something to do.
-type leadFrame struct {
-	index   int // in the walk
-	fn      pcln.Func
-	reading *ahead.Reading // nil when it has only deferred calls
-	pc      uint64
-	exact   bool // pc was not carried out yet
-	defers  bool
-	open    openDefers
-	live    liveWords
-}
-
-// goer is a goroutine to be looked at when the objects are known.
-type goer struct {
-	g      uint64
-	awaits uint64 // the one object it waits for; 0 when there are several
-}
-
 // foundWaker is a waker, or a holder of a slot, before it is in the evidence.
 type foundWaker struct {
 	object    int32 // number of the watched object
@@ -70,39 +53,6 @@ type foundWaker struct {
 	frame     int
 	site      uint64 // the address behind the call; 0 for a deferred one
 	w         *worker
-}
-
-// goes notes the goroutine of the last walk for the search of wakers.
-func (w *worker) goes(row *gRow) {
-	s := &w.stacks[row.stack]
-	if !s.led {
-		s.led = true
-		s.leads = w.leadFramesOf(s.firstTrap)
-	}
-	if len(s.leads) > 0 {
-		w.goers = append(w.goers, goer{row.g, row.waitsOn})
-	}
-}
-
-// leadFramesOf finds the frames of the last walk outside the runtime.
-func (w *worker) leadFramesOf(firstTrap bool) []leadFrame {
-	const depth = 64 // what a goroutine does next stands at the end of its stack
-	var found []leadFrame
-	pcs := w.u.pcs
-	for i, pc := range pcs[:min(len(pcs), depth)] {
-		e := w.u.info(pc)
-		if !e.ok || w.t.isRuntime(e.fn) {
-			continue
-		}
-		trap := i == 0 && firstTrap || i > 0 && w.u.info(pcs[i-1]).role == roleInjected
-		f := leadFrame{index: i, fn: e.fn, reading: w.readingAt(e.fn, pc, trap), pc: pc, exact: trap, defers: e.fn.DeferReturn() != 0}
-		if f.defers {
-			f.open = w.t.openDefersOf(w.u.mem, e.fn)
-		}
-		f.live = liveWordsAt(e.fn, pc, trap)
-		found = append(found, f)
-	}
-	return found
 }
 
 // watch lists the objects that somebody waits for and that are not locks.
@@ -125,6 +75,8 @@ func (t *target) watch() []watched {
 		senders, _ := mem.Uint64(c + o.SendQ)
 		count, _ := mem.Uint64(c + o.Count)
 		size, _ := mem.Uint64(c + o.Size)
+		elem, ok := mem.Bytes(c+o.ElemSize, 2)
+		x.blank = ok && le.Uint16(elem) == 0
 		if receivers != 0 {
 			x.wants |= setOf(actSend, actClose)
 			x.slots = size > 0 && count == 0
@@ -146,6 +98,22 @@ func (t *target) readWakers(ctx context.Context) {
 	if len(list) == 0 {
 		return
 	}
+	goers, users := 0, 0
+	for _, w := range t.workers {
+		goers, users = goers+len(w.goers), users+w.users
+	}
+	var searches []*wakerSearch
+	if goers > 0 || users <= maxReferrers {
+		searches = t.newSearches(list)
+		t.searchAll(searches, func(s *wakerSearch) { s.run(ctx, s.w.goers) })
+	}
+	t.searchReferrers(ctx, list, searches, users)
+	t.addWakers(list, searches)
+	t.addSlots(list, searches)
+}
+
+// newSearches prepares a search for each worker.
+func (t *target) newSearches(list []watched) []*wakerSearch {
 	number := make(map[uint64]int32, len(list))
 	for i := range list {
 		number[list[i].addr] = int32(i)
@@ -154,10 +122,7 @@ func (t *target) readWakers(ctx context.Context) {
 	for i, w := range t.workers {
 		searches[i] = &wakerSearch{w: w, list: list, number: number, found: make([][]foundWaker, len(list)), held: map[int32][]foundSlot{}}
 	}
-	t.searchAll(searches, func(s *wakerSearch) { s.run(ctx, s.goroutine) })
-	t.searchReferrers(ctx, list, searches)
-	t.addWakers(list, searches)
-	t.addSlots(list, searches)
+	return searches
 }
 
 // searchAll lets all workers search at the same time.
@@ -173,31 +138,31 @@ func (t *target) searchAll(searches []*wakerSearch, search func(*wakerSearch)) {
 	wait.Wait()
 }
 
-// searchReferrers looks for those who refer to the objects that nobody is seen to wake.
-func (t *target) searchReferrers(ctx context.Context, list []watched, searches []*wakerSearch) {
-	goers, some := 0, false
+// searchReferrers looks for those who refer to the objects that nobody is seen to wake, when it is not too many goroutines that may.
+func (t *target) searchReferrers(ctx context.Context, list []watched, searches []*wakerSearch, users int) {
+	some := false
 	wanted, inside := make([]bool, len(list)), map[uint64]int32{}
-	for _, s := range searches {
-		goers += len(s.w.goers)
-	}
 	for i := range list {
 		wanted[i] = true
 		for _, s := range searches {
 			wanted[i] = wanted[i] && len(s.found[i]) == 0
 		}
 		some = some || wanted[i]
-		if o, ok := t.heapObject(list[i].addr); ok && wanted[i] && list[i].kind != evidence.SyncChannel {
+		if users > maxReferrers || !wanted[i] || list[i].kind == evidence.SyncChannel {
+			continue
+		}
+		if o, ok := t.heapObject(list[i].addr); ok {
 			inside[o.base] = int32(i)
 		}
 	}
 	switch {
 	case !some:
-	case goers > maxReferrers:
+	case users > maxReferrers:
 		t.b.Gapf("who could wake goroutines", "who refers to what they wait for was not looked for: that is done for %d goroutines at most", maxReferrers)
 	default:
 		t.searchAll(searches, func(s *wakerSearch) {
 			s.refers = newReferences(s, wanted, inside)
-			s.run(ctx, s.goroutine)
+			s.run(ctx, s.w.keepers)
 		})
 	}
 }
@@ -336,20 +301,21 @@ type wakerSearch struct {
 	number map[uint64]int32
 	found  [][]foundWaker // by number of the object
 	held   map[int32][]foundSlot
-	first  bool // the frame that is looked at is the one that waits, or a helper of it waits
+	frames []leadFrame // of the goroutine that is looked at
+	at     int         // the one of them that is looked at
 	refers *references
 	left   int // goroutines that were not searched
 	err    error
 }
 
-func (s *wakerSearch) run(ctx context.Context, search func(goer)) {
+func (s *wakerSearch) run(ctx context.Context, goers []goer) {
 	const pause = 1 << 10 // goroutines between two looks at ctx
-	for i, x := range s.w.goers {
+	for i, x := range goers {
 		if i%pause == 0 && ctx.Err() != nil {
-			s.left = len(s.w.goers) - i
+			s.left = len(goers) - i
 			return
 		}
-		search(x)
+		s.goroutine(x)
 	}
 }
 
@@ -362,17 +328,17 @@ func (s *wakerSearch) goroutine(x goer) {
 	}
 	row := gRow{g: x.g, id: int64(le.Uint64(raw[w.t.off.G.ID:])), status: le.Uint32(raw[w.t.off.G.Status:]) &^ statusScan}
 	w.unwindRow(&row, raw)
-	leads := w.stacks[row.stack].leads
-	for k := range leads {
-		f := &leads[k]
-		s.first = k == 0 || k == 1 && packageOf(f.fn.Name()) == packageOf(leads[0].fn.Name())
+	s.frames = w.appendLeadFrames(s.frames[:0], w.stacks[row.stack].firstTrap)
+	for k := range s.frames {
+		f := &s.frames[k]
 		lo, hi, ok := w.u.extent(f.index)
 		if !ok {
 			continue
 		}
+		s.at = k
 		at := foundWaker{goroutine: row.id, stack: row.stack, frame: f.index, w: w}
 		if s.refers != nil {
-			s.refers.frame(x, leads, f, at, w.t.stackOf(x.g))
+			s.refers.frame(x, s.frames, f, at, w.t.stackOf(x.g))
 			continue
 		}
 		if f.defers {
@@ -382,6 +348,11 @@ func (s *wakerSearch) goroutine(x goer) {
 			s.ahead(x, f, at)
 		}
 	}
+}
+
+// first reports whether the frame that is looked at is the one that waits, or a helper of it waits.
+func (s *wakerSearch) first() bool {
+	return s.at == 0 || s.at == 1 && packageOf(s.frames[1].fn.Name()) == packageOf(s.frames[0].fn.Name())
 }
 
 // pending looks at the deferred calls that a frame has registered.
@@ -447,10 +418,16 @@ func (s *wakerSearch) see(x goer, at foundWaker, d doing) {
 }
 
 // owes reports whether one that waits for an object itself is still the one that should wake the others: it waits for a group that
-// counts it, or it waits for room in a queue that it should empty. Who waits for a value and would then send one, or who waits
-// for a slot and would then give it back, wakes nobody.
+// counts it, or it waits for room in a queue that it should empty, or for a token that it would put back. Who waits for a value and
+// would then send one, or who waits for a slot and would then give it back, wakes nobody.
 func owes(o *watched, d doing) bool {
-	return o.kind == evidence.SyncWaitGroup || o.kind == evidence.SyncChannel && d.act == actReceive && !d.drops
+	switch {
+	case o.kind == evidence.SyncWaitGroup:
+		return true
+	case o.kind != evidence.SyncChannel:
+		return false
+	}
+	return d.act == actReceive && !d.drops || d.act == actSend && o.slots && !o.full && o.blank
 }
 
 // waitsFor reports whether a goroutine waits for an object, be it one of several.

@@ -122,6 +122,7 @@ type aheads struct {
 	readings map[readingKey]*ahead.Reading
 	arrivals map[readingKey][]ahead.Arrival
 	partial  map[readingKey]bool // there may be more arrivals than are known
+	wakes    map[uint64]bool     // by entry: whether a deferred function may wake somebody
 	steps    int                 // instructions that were followed
 	cut      int                 // pcs whose code was left out because of maxLeadSteps
 }
@@ -279,42 +280,6 @@ func (w *worker) codeOf(l *lead) *ahead.Func {
 		l.code = ahead.NewFunc(l.fn.Entry, raw, w.t.arm64)
 	}
 	return l.code
-}
-
-// readingAt says what stands ahead of a pc; nil when it is nothing. The registers are known at the entry of a function, and where
-// it was interrupted.
-func (w *worker) readingAt(fn pcln.Func, pc uint64, known bool) *ahead.Reading {
-	key := readingKey{pc, known}
-	if r, ok := w.ahead.readings[key]; ok {
-		return r
-	}
-	if w.ahead.readings == nil {
-		w.ahead.readings = map[readingKey]*ahead.Reading{}
-	}
-	r := w.newReading(fn, pc, known)
-	w.ahead.readings[key] = r
-	return r
-}
-
-func (w *worker) newReading(fn pcln.Func, pc uint64, known bool) *ahead.Reading {
-	l := w.leadOf(fn.Entry)
-	if !w.leads(l, maxLead) && !l.indirect {
-		return nil
-	}
-	if w.ahead.steps > maxLeadSteps {
-		w.ahead.cut++
-		return nil
-	}
-	code := w.codeOf(l)
-	if code == nil {
-		return nil
-	}
-	r := ahead.Read(&w.ahead.terms, code, pc, w.t.arm64, known, &actVisitor{w})
-	w.ahead.steps += r.Steps
-	if len(r.Events) == 0 {
-		return nil
-	}
-	return &r
 }
 
 // actVisitor records what code does to objects.

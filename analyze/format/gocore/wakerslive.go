@@ -20,10 +20,25 @@ func liveWordsAt(fn pcln.Func, pc uint64, exact bool) liveWords {
 	if exact {
 		return liveWords{}
 	}
-	locals, ok1 := fn.LocalsMap(pc)
-	args, ok2 := fn.ArgsMap(pc)
+	if !fn.KeepsPointers() {
+		objects, _ := fn.StackObjects()
+		return liveWords{objects: objects}
+	}
+	locals, args, ok1, ok2 := fn.PointerMaps(pc)
 	objects, ok3 := fn.StackObjects()
 	return liveWords{locals, args, objects, ok1 && ok2 && ok3}
+}
+
+// some reports whether a frame has live pointers.
+func (l *liveWords) some() bool { return l.ok && (hasAny(l.locals) || hasAny(l.args)) }
+
+func hasAny(m pcln.PointerMap) bool {
+	for i := range min(m.Len(), maxLiveWords) {
+		if m.Has(i) {
+			return true
+		}
+	}
+	return false
 }
 
 // each visits the live pointers of a frame.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/bits"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -20,7 +21,7 @@ type Marker struct {
 	bits    []uint32 // one for each place for an object
 	run     func(w *Worker, task uint32) error
 	watched func(w *Worker, o Object)
-	held    map[Object]uint64 // words of objects that are not followed, a bit for each
+	held    []heldWord // words of objects that are not followed
 	pool    *pool
 	mu      sync.Mutex
 	err     error
@@ -49,7 +50,7 @@ func (c *Counts) add(o Counts) {
 // NewMarker returns a Marker without marks. run does a task: it hands the words of a root to its Worker. watched is called once for each
 // watched object when it is marked. Both are called from several goroutines; watched may only call Task.
 func (h *Heap) NewMarker(run func(w *Worker, task uint32) error, watched func(w *Worker, o Object)) *Marker {
-	return &Marker{h: h, bits: make([]uint32, (h.objects+31)/32), run: run, watched: watched, held: map[Object]uint64{}}
+	return &Marker{h: h, bits: make([]uint32, (h.objects+31)/32), run: run, watched: watched}
 }
 
 // Watch asks for a call when the object is marked. It changes the index: one Marker at a time may watch.
@@ -62,8 +63,31 @@ func (m *Marker) Hold(o Object, offset uint64) (ok bool) {
 		return false
 	}
 	s.held = true
-	m.held[o] |= 1 << (offset / wordBytes)
+	n, mask := m.h.number(o), uint64(1)<<(offset/wordBytes)
+	i := slices.IndexFunc(m.held, func(h heldWord) bool { return h.mask == mask })
+	if i < 0 {
+		i = len(m.held)
+		m.held = append(m.held, heldWord{mask, make([]uint32, len(m.bits))})
+	}
+	m.held[i].bits[n>>5] |= 1 << (n & 31)
 	return true
+}
+
+// heldWord is a word that is held in some objects. There may be a million of these, and few words: those of a sudog.
+type heldWord struct {
+	mask uint64   // of one bit
+	bits []uint32 // one for each place for an object
+}
+
+// heldOf are the words of an object that are held, a bit for each.
+func (m *Marker) heldOf(o Object) uint64 {
+	n, mask := m.h.number(o), uint64(0)
+	for i := range m.held {
+		if m.held[i].bits[n>>5]>>(n&31)&1 != 0 {
+			mask |= m.held[i].mask
+		}
+	}
+	return mask
 }
 
 // Marked reports whether an object was reached.
@@ -268,7 +292,7 @@ func (w *Worker) scan(o Object) {
 	case formBits:
 		m := s.bitsOf(o.index())
 		if s.held {
-			m &^= w.m.held[o]
+			m &^= w.m.heldOf(o)
 		}
 		for mem := s.mem[uint64(o.index())*s.size:]; m != 0; m &= m - 1 {
 			if v := le.Uint64(mem[bits.TrailingZeros64(m)*wordBytes:]); v != 0 {

@@ -95,7 +95,7 @@ func (w *Worker) next(t *trace) error {
 	o := t.queue[0]
 	t.queue = t.queue[1:]
 	t.from = uint64(o)
-	held := w.m.held[o]
+	held := w.m.heldOf(o)
 	w.h.Pointers(o, func(offset, value uint64, doubtful bool) bool {
 		if word := offset / wordBytes; held != 0 && word < 64 && held>>word&1 != 0 {
 			return true

@@ -70,7 +70,43 @@ func (f Func) ArgsMap(pc uint64) (m PointerMap, ok bool) {
 	return f.stackMap(FuncDataArgsPointerMaps, pc)
 }
 
+// KeepsPointers reports whether the maps of a function have any words: where they have none, no call of it has a live pointer in its
+// frame or among its arguments, and its pcs need not be looked at one by one.
+func (f Func) KeepsPointers() bool {
+	if f.hasMap(FuncDataLocalsPointerMaps) {
+		return true
+	}
+	return f.ArgsSize() != 0 && f.hasMap(FuncDataArgsPointerMaps)
+}
+
+// hasMap reports whether a table has maps of more than no words.
+func (f Func) hasMap(table uint8) bool {
+	at, ok := f.FuncData(table)
+	if !ok {
+		return false
+	}
+	head, ok := f.m.mem.Bytes(at, stackMapHead)
+	return ok && binary.LittleEndian.Uint32(head[4:]) != 0
+}
+
+// PointerMaps are LocalsMap and ArgsMap together.
+func (f Func) PointerMaps(pc uint64) (locals, args PointerMap, okLocals, okArgs bool) {
+	index := f.stackMapIndex(pc)
+	locals, okLocals = f.mapNumber(FuncDataLocalsPointerMaps, index)
+	switch size := f.ArgsSize(); {
+	case size == 0:
+		okArgs = true
+	case size > 0:
+		args, okArgs = f.mapNumber(FuncDataArgsPointerMaps, index)
+	}
+	return locals, args, okLocals, okArgs
+}
+
 func (f Func) stackMap(table uint8, pc uint64) (m PointerMap, ok bool) {
+	return f.mapNumber(table, f.stackMapIndex(pc))
+}
+
+func (f Func) mapNumber(table uint8, index int32) (m PointerMap, ok bool) {
 	at, ok := f.FuncData(table)
 	if !ok {
 		return PointerMap{}, false
@@ -80,7 +116,6 @@ func (f Func) stackMap(table uint8, pc uint64) (m PointerMap, ok bool) {
 		return PointerMap{}, false
 	}
 	maps, bits := int32(binary.LittleEndian.Uint32(head)), int32(binary.LittleEndian.Uint32(head[4:]))
-	index := f.stackMapIndex(pc)
 	if maps <= 0 || bits < 0 || bits > maxStackMap || index < 0 || index >= maps {
 		return PointerMap{}, false
 	}
