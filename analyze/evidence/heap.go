@@ -8,6 +8,7 @@ type HeapUse struct {
 	Classes                []HeapClass
 	Types                  []HeapType
 	Retained               []Retained
+	Holders                []Holder // as a tree, a parent before its children
 }
 
 // HeapClass is the objects of one allocation class (runtime/sizeclasses.go), by size and whether they hold pointers.
@@ -35,6 +36,19 @@ type Retained struct {
 	Bytes      uint64     // of the heap
 	StackBytes uint64     // of their stacks
 	Types      []HeapType // the types of these objects that take most bytes; not all of them
+}
+
+// Holder is a place in the tree of what holds what: roots, and below them types. Each reachable object belongs to one place: that of the types
+// which stand on a shortest way to it from a root, where variables and the runtime go before stacks. A type that leads to itself (a list, a tree)
+// is one place. Small places are left out; what they have is in the sums of those above.
+type Holder struct {
+	Depth          int      // 0 of a root; the parent is the nearest row above whose depth is less by one
+	Kind           StepKind // StepGlobal, StepStack, StepFinalizer or StepRuntime of a root, else StepObject
+	Name           string   // of the variable or the type; empty when it is not known
+	Stack          StackID  // of StepStack: that of the goroutines; 0 otherwise
+	Objects, Bytes uint64   // at this place and below
+	Own            uint64   // bytes of the objects at this place alone
+	OwnObjects     uint64
 }
 
 // HeapUseGap names the Gap of a reader that could not count the heap.

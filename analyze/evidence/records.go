@@ -350,6 +350,17 @@ func (t *HeapType) visit(f fields) {
 	enumeration(f, "trust", trustNames, &t.Trust)
 }
 
+func (h *Holder) visit(f fields) {
+	integer(f, "depth", &h.Depth)
+	enumeration(f, "kind", stepNames, &h.Kind)
+	f.str("name", &h.Name)
+	integer(f, "stack", &h.Stack)
+	f.hex("objects", &h.Objects)
+	f.hex("bytes", &h.Bytes)
+	f.hex("own", &h.Own)
+	f.hex("ownobjects", &h.OwnObjects)
+}
+
 func (r *Retained) visit(f fields) {
 	integer(f, "stack", &r.Stack)
 	integer(f, "created", &r.Created)

@@ -121,6 +121,7 @@ func (c *Case) writeReachability(t *textWriter) {
 			t.record("retained", r.visit)
 			writeAll(t, "retainedtype", r.Types, (*HeapType).visit)
 		}
+		writeAll(t, "holder", c.HeapUse.Holders, (*Holder).visit)
 	}
 }
 

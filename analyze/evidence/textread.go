@@ -177,6 +177,7 @@ var (
 	errNoPath = errors.New("a step record must follow a path record")
 	errNoHeap = errors.New("the heapuse record must stand above it")
 
+	errNoParent   = errors.New("a holder is at most one deeper than the one before it")
 	errNoRetained = errors.New("a retainedtype record must follow a retained record")
 )
 
@@ -244,6 +245,22 @@ func (t *textReader) reachabilityReaders() map[string]func(*fieldReader) {
 				}
 				last := &h.Retained[len(h.Retained)-1]
 				last.Types = append(last.Types, v)
+			})
+		},
+		"holder": func(f *fieldReader) {
+			v := Holder{}
+			v.visit(f)
+			own(f, "stack", t.stacks, &v.Stack)
+			heap(f, "holder", func(h *HeapUse) {
+				deepest := 0
+				if n := len(h.Holders); n > 0 {
+					deepest = h.Holders[n-1].Depth + 1
+				}
+				if v.Depth < 0 || v.Depth > deepest {
+					f.fail("holder", errNoParent)
+					return
+				}
+				h.Holders = append(h.Holders, v)
 			})
 		},
 	}

@@ -75,6 +75,13 @@ const (
 	ReachHeap // the heap is counted, and nothing is proved
 )
 
+// What readers tell Progress that they are doing.
+const (
+	ReadingGoroutines = "reading goroutines"
+	IndexingHeap      = "indexing the heap"
+	MarkingHeap       = "marking the heap"
+)
+
 // Report calls Progress when there is one.
 func (o Options) Report(doing string, done, total int64) {
 	if o.Progress != nil {

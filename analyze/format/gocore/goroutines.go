@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/gopostmortem/postmortem/analyze/evidence"
+	"github.com/gopostmortem/postmortem/analyze/format"
 )
 
 // Statuses of a goroutine in the runtime (runtime/runtime2.go, Go 1.21 to 1.26), the scan bit left out.
@@ -145,7 +146,7 @@ func (t *target) readGoroutines(ctx context.Context) error {
 			}
 			t.merge(w)
 		}
-		t.in.Options.Report("reading goroutines", int64(at), int64(len(list)/8))
+		t.in.Options.Report(format.ReadingGoroutines, int64(at), int64(len(list)/8))
 	}
 	return nil
 }

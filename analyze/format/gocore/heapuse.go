@@ -62,6 +62,12 @@ func (t *target) readHeapUse(ctx context.Context, rows []proofRow) error {
 		t.b.Gap(evidence.HeapUseGap, err.Error())
 		return nil
 	}
+	if err := u.holders(ctx); err != nil {
+		if ctx.Err() != nil {
+			return fmt.Errorf("counting the heap: %w", ctx.Err())
+		}
+		t.b.Gap(evidence.HeapUseGap, err.Error())
+	}
 	t.b.HeapUse(u.use)
 	return nil
 }

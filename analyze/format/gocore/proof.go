@@ -64,6 +64,8 @@ func (p *prover) verdict(i int) evidence.Wake {
 
 // run does the whole proof.
 func (p *prover) run(ctx context.Context) (evidence.Proof, error) {
+	report := p.t.in.Options.Report
+	report(format.IndexingHeap, 0, 1)
 	if err := p.prepare(ctx); err != nil {
 		return evidence.Proof{}, err
 	}
@@ -74,9 +76,11 @@ func (p *prover) run(ctx context.Context) (evidence.Proof, error) {
 	for o := range p.first {
 		m.Watch(o)
 	}
+	report(format.MarkingHeap, 0, 1)
 	if err := m.Run(ctx, p.tasks(), p.workers()); err != nil {
 		return evidence.Proof{}, err
 	}
+	report(format.MarkingHeap, 1, 1)
 	proof := evidence.Proof{Done: true, Objects: m.Objects, Bytes: m.Bytes, Precise: m.Precise, Doubtful: m.Doubtful}
 	for i := range p.rows {
 		if p.rows[i].sleep != sleepLive {

@@ -39,13 +39,14 @@ const maxHops = 64
 
 // threadWalk joins the stacks of one thread.
 type threadWalk struct {
-	t      *target
-	u      *unwinder
-	m      *machine // nil for a thread that the runtime does not know
-	parts  []part
-	broken string
-	jumped bool        // the walk has gone from the system stack to the goroutine
-	signal *signalInfo // of the signal frame that was crossed last, for the next part
+	t        *target
+	u        *unwinder
+	m        *machine // nil for a thread that the runtime does not know
+	parts    []part
+	broken   string
+	switched bool        // the walk has gone from the system stack to the goroutine
+	called   bool        // the walk has gone from the vDSO to who called it
+	signal   *signalInfo // of the signal frame that was crossed last, for the next part
 }
 
 // readThreads unwinds every thread of the core.
@@ -273,19 +274,19 @@ func (w *threadWalk) goFrames(at start) (next start, ok bool) {
 // the system stack (runtime/sys_linux_amd64.s, nanotime1).
 func (w *threadWalk) beforeVDSO() (start, bool) {
 	m := w.m
-	if m == nil || m.vdsoPC == 0 || m.vdsoSP == 0 || w.jumped || !w.u.info(m.vdsoPC).ok {
+	if m == nil || m.vdsoPC == 0 || m.vdsoSP == 0 || w.called || !w.u.info(m.vdsoPC).ok {
 		return start{}, false
 	}
-	w.jumped = true
+	w.called = true
 	return start{pc: m.vdsoPC, sp: m.vdsoSP}, true
 }
 
 // toGoroutine goes from the system stack to the goroutine that the thread executes, once.
 func (w *threadWalk) toGoroutine(from func(g uint64) start) (start, bool) {
-	if w.m == nil || w.m.cur == 0 || w.jumped {
+	if w.m == nil || w.m.cur == 0 || w.switched {
 		return start{}, false
 	}
-	w.jumped = true
+	w.switched = true
 	s := from(w.m.cur)
 	return s, s.pc != 0 && w.u.info(s.pc).ok
 }

@@ -63,14 +63,20 @@ func watch(stop <-chan struct{}) <-chan peaks {
 	return result
 }
 
+// As the command does with large cores: cmd/postmortem, tuneCollector.
+const (
+	largeCore    = 2 << 30
+	collectOften = 15
+)
+
 // inspect diagnoses a core as the command does and prints the peaks of the heap, for measureHeap. With a folder it writes
 // profiles instead, without the sampling that would show up in them.
 func inspect(ctx context.Context, core, folder string) error {
 	if folder != "" {
 		return profile(ctx, core, folder)
 	}
-	if info, err := os.Stat(core); err == nil && info.Size() >= 2<<30 {
-		debug.SetGCPercent(15) // as the command does: cmd/postmortem, tuneCollector
+	if info, err := os.Stat(core); err == nil && info.Size() >= largeCore {
+		debug.SetGCPercent(collectOften)
 	}
 	stop := make(chan struct{})
 	top := watch(stop)

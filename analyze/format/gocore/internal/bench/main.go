@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 )
 
@@ -25,6 +26,8 @@ type options struct {
 	write        bool
 	profile      string
 	inspect      string
+	phases       string
+	jobs         int
 	doc          string
 }
 
@@ -37,6 +40,8 @@ func main() {
 	flag.StringVar(&opt.doc, "doc", "docs/performance.md", "the page that -write writes")
 	flag.StringVar(&opt.profile, "profile", "", "write CPU and heap profiles of postmortem into this folder, and measure nothing else")
 	flag.StringVar(&opt.inspect, inspectFlag, "", "internal: diagnose this core and print the peaks of the Go heap")
+	flag.StringVar(&opt.phases, phasesFlag, "", "internal: diagnose this core and print what its parts took")
+	flag.IntVar(&opt.jobs, "jobs", 0, "internal: threads for -"+phasesFlag)
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -50,12 +55,15 @@ func run(ctx context.Context, opt options) error {
 	if opt.inspect != "" {
 		return inspect(ctx, opt.inspect, opt.profile)
 	}
-	cores, err := pick(allCores, opt.cores, func(c coreSpec) string { return c.name })
+	if opt.phases != "" {
+		return tellPhases(ctx, opt.phases, opt.jobs)
+	}
+	cores, proofs, err := pickCores(opt.cores)
 	if err != nil {
 		return fmt.Errorf("-cores: %w", err)
 	}
 	if opt.profile != "" {
-		return profileAll(ctx, cores, opt.profile)
+		return profileAll(ctx, both(cores, proofs), opt.profile)
 	}
 	tools, err := pick(allTools, opt.tools, func(t tool) string { return t.name })
 	if err != nil {
@@ -69,8 +77,12 @@ func run(ctx context.Context, opt options) error {
 	if err != nil {
 		return err
 	}
-	fmt.Print(table(results))
-	for _, miss := range misses(results) {
+	proved, err := measureProofs(ctx, proofs, built, opt.rounds)
+	if err != nil {
+		return err
+	}
+	fmt.Print(table(results), proofTables(proved))
+	for _, miss := range append(misses(results), proofMisses(proved)...) {
 		fmt.Println("MISSED:", miss)
 	}
 	if !opt.write {
@@ -79,7 +91,39 @@ func run(ctx context.Context, opt options) error {
 	if opt.cores != "" || opt.tools != "" {
 		return errors.New("-write wants the whole table: leave out -cores and -tools")
 	}
-	return os.WriteFile(opt.doc, []byte(page(results)), 0o644)
+	return os.WriteFile(opt.doc, []byte(page(results, proved)), 0o644)
+}
+
+// pickCores returns the cores of the two tables that a flag names: a core may be in both.
+func pickCores(names string) (compared, proofs []coreSpec, err error) {
+	if names == "" {
+		return allCores, proofCores, nil
+	}
+	for _, name := range strings.Split(names, ",") {
+		is := func(c coreSpec) bool { return c.name == name }
+		i, k := slices.IndexFunc(allCores, is), slices.IndexFunc(proofCores, is)
+		if i < 0 && k < 0 {
+			return nil, nil, fmt.Errorf("there is no %q", name)
+		}
+		if i >= 0 {
+			compared = append(compared, allCores[i])
+		}
+		if k >= 0 {
+			proofs = append(proofs, proofCores[k])
+		}
+	}
+	return compared, proofs, nil
+}
+
+// both joins two lists without naming a core twice.
+func both(a, b []coreSpec) []coreSpec {
+	all := slices.Clone(a)
+	for _, c := range b {
+		if !slices.ContainsFunc(all, func(o coreSpec) bool { return o.name == c.name }) {
+			all = append(all, c)
+		}
+	}
+	return all
 }
 
 // pick returns the elements that a flag names, all when it is empty.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strconv"
 	"syscall"
+	"time"
 )
 
 // maxRSS is the peak of resident memory in bytes; getrusage(2) counts kilobytes.
@@ -33,4 +34,13 @@ func anonymous(pid int) uint64 {
 		return 0
 	}
 	return kb << 10
+}
+
+// ownCPU is the CPU that this process has used, user and system time.
+func ownCPU() time.Duration {
+	var use syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &use) != nil {
+		return 0
+	}
+	return time.Duration(use.Utime.Nano() + use.Stime.Nano())
 }

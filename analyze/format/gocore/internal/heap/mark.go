@@ -279,7 +279,7 @@ func (w *Worker) mark(addr uint64) {
 		w.m.watched(w, o)
 	}
 	if w.m.trace != nil {
-		w.m.trace.reached(n, o)
+		w.m.trace.reached(n, o, s.form != formNoScan)
 	} else if s.form != formNoScan {
 		w.push(uint64(o))
 	}

@@ -14,12 +14,18 @@ type trace struct {
 	from   uint64
 	want   map[uint64]bool // numbers of objects
 
+	flow    *flow  // set when all that is reached gets a place; then the rest is not used
+	at      uint64 // address of the word of a root that is being followed
 	spied   uint64 // number of an object, plus one, that a root is searched for
 	spiedAt uint64
 }
 
 // reached notes a new object.
-func (t *trace) reached(number uint64, o Object) {
+func (t *trace) reached(number uint64, o Object, follow bool) {
+	if t.flow != nil {
+		t.flow.reached(t, o, follow)
+		return
+	}
 	t.parent[number] = t.from
 	t.queue = append(t.queue, o)
 	delete(t.want, number)
@@ -27,6 +33,7 @@ func (t *trace) reached(number uint64, o Object) {
 
 // spies notes the address of the word that points to the object which is searched for.
 func (t *trace) spies(h *Heap, at, value uint64) bool {
+	t.at = at
 	if t.spied == 0 {
 		return false
 	}
