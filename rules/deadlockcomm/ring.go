@@ -180,10 +180,10 @@ func (t *teller) ringClaim(k *derive.Knot, links []derive.KnotLink) string {
 		l := links[0]
 		text := fmt.Sprintf("goroutine %d %s%s, and it is itself who would have to end that wait", t.g.ID(l.Row), t.g.WaitsFor(l), t.g.At(l.Row))
 		if n := len(k.Members) - 1; n > 0 {
-			text += fmt.Sprintf("; so are %d more goroutines", n)
+			text += "; the same is true of " + derive.Count(n, "more goroutine", "more goroutines")
 		}
 		if n := len(k.Victims) - len(k.Members); n > 0 {
-			text += fmt.Sprintf("; %d others wait behind them", n)
+			text += "; " + derive.Count(n, "other waits", "others wait") + " behind them"
 		}
 		return text
 	}
@@ -209,7 +209,8 @@ func (t *teller) ringAgainst(k *derive.Knot) []diagnosis.Reason {
 		for _, id := range k.Loose {
 			refs = append(refs, evidence.GoroutineRef(id))
 		}
-		say(refs, fmt.Sprintf("%d goroutines that can run refer to what the circle waits for; what they will do with it is not known", len(k.Loose)))
+		say(refs, derive.Count(len(k.Loose), "goroutine that can run refers", "goroutines that can run refer")+
+			" to what the circle waits for; what they will do with it is not known")
 	}
 	if k.Idle {
 		say(t.g.Refs(k.Members, 3), "somebody in the circle waits to receive or for a signal, which is also what a goroutine without work does")
@@ -230,7 +231,7 @@ func (t *teller) behind(k *derive.Knot) []diagnosis.Reason {
 	if len(others) == 0 {
 		return nil
 	}
-	text := fmt.Sprintf("%d other goroutines wait behind them", len(others))
+	text := derive.Count(len(others), "other goroutine waits", "other goroutines wait") + " behind them"
 	if at := t.g.At(others[0]); at != "" {
 		text += fmt.Sprintf(", goroutine %d%s", t.g.ID(others[0]), at)
 	}

@@ -24,13 +24,15 @@ func (t *teller) ofLock(k *derive.Knot) bool {
 	return false
 }
 
+func waiting(n int) string { return derive.Count(n, "goroutine waits", "goroutines wait") }
+
 // orphaned reports a lock that nothing alive leads to: whoever took it has ended, or has forgotten it.
 func (t *teller) orphaned(k *derive.Knot) {
 	name := t.g.Name(k.Objects[0])
 	f := t.lostFinding(k.Victims, evidence.SyncRef(k.Objects[0]), t.g.Refs(k.Members, sampleVictims))
-	f.Claim = fmt.Sprintf("%d goroutines wait for %s, which is locked, and nobody is left who could unlock it%s", len(k.Victims), name, t.g.At(k.Members[0]))
+	f.Claim = fmt.Sprintf("%s for %s, which is locked, and nobody is left who could unlock it%s", waiting(len(k.Victims)), name, t.g.At(k.Members[0]))
 	f.Because = append(t.g.ProofReason(k), diagnosis.Reason{Refs: append(t.g.Refs(k.Members, 3), evidence.SyncRef(k.Objects[0])),
-		Text: fmt.Sprintf("%s is locked, %d goroutines wait for it, and no goroutine holds it: who took it has ended, or has returned without the Unlock", name, len(k.Members))})
+		Text: fmt.Sprintf("%s is locked, %s for it, and no goroutine holds it: who took it has ended, or has returned without the Unlock", name, waiting(len(k.Members)))})
 	f.Confidence, f.Severity = diagnosis.Proved, diagnosis.Critical
 	t.findings = append(t.findings, f)
 }
@@ -65,9 +67,9 @@ func (t *teller) lostLock(locks *derive.Locks, lock *derive.Lock) diagnosis.Find
 	}
 	f := t.lostFinding(lock.Rows, subject, locks.Victims(lock, sampleVictims))
 	f.Affected = lock.Total
-	f.Claim = fmt.Sprintf("%d goroutines wait for %s, and no goroutine is seen that could hold it; it may have ended without the Unlock",
-		lock.Total, lock.Name)
-	text := fmt.Sprintf("%d goroutines wait for %s; %s", lock.Total, lock.Name, state)
+	f.Claim = fmt.Sprintf("%s for %s, and no goroutine is seen that could hold it; it may have ended without the Unlock",
+		waiting(lock.Total), lock.Name)
+	text := fmt.Sprintf("%s for %s; %s", waiting(lock.Total), lock.Name, state)
 	if lock.Oldest > 0 {
 		text += fmt.Sprintf("; the longest for at least %d s", lock.Oldest)
 	}

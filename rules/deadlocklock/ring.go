@@ -203,7 +203,7 @@ func (t *teller) behind(k *derive.Knot) []diagnosis.Reason {
 	if len(k.Members) > sampleVictims || len(others) == 0 {
 		return nil
 	}
-	text := fmt.Sprintf("%d goroutines that are not in the circle wait behind it", len(others))
+	text := derive.Count(len(others), "goroutine that is not in the circle waits", "goroutines that are not in the circle wait") + " behind it"
 	if oldest := t.g.Oldest(k.Victims); oldest > 0 {
 		text += fmt.Sprintf("; the longest wait has lasted at least %d s", oldest)
 	}

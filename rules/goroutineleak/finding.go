@@ -136,7 +136,7 @@ func (l *leak) because(s *site, k cause, bytes uint64, counted bool, more rest) 
 	l.object(s, k, add)
 	l.start(s, add)
 	if s.behind > 0 {
-		add([]evidence.Ref{s.first.Ref()}, "%s for these, and with them for ever", plural(s.behind, "goroutine elsewhere waits", "goroutines elsewhere wait"))
+		add([]evidence.Ref{s.first.Ref()}, "%s for these, and with them for ever", derive.Count(s.behind, "goroutine elsewhere waits", "goroutines elsewhere wait"))
 	}
 	if s.cause != nil {
 		add([]evidence.Ref{s.cause.first.Ref()}, "what it waits for is to be done by a goroutine that is leaked itself: %s, in %s", s.cause.first.Ref(), nameOf(s.cause.blocked))
@@ -180,7 +180,7 @@ func (l *leak) object(s *site, k cause, add adder) {
 	case s.first.WaitsOn != 0 && k.thing != "":
 		text += fmt.Sprintf(" the %s at 0x%x%s", k.thing, s.first.WaitsOn, describe(object, ok))
 	case k.thing == "" && n > 0:
-		text += fmt.Sprintf(" with %s", plural(n, "case", "cases"))
+		text += fmt.Sprintf(" with %s", derive.Count(n, "case", "cases"))
 	case k.thing != "":
 		text += " a " + k.thing
 	}
@@ -250,13 +250,6 @@ func they(s *site) string {
 		return "it"
 	}
 	return "some or all of them"
-}
-
-func plural(n int, one, many string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return fmt.Sprintf("%d %s", n, many)
 }
 
 // size is a number of bytes as people say it.

@@ -152,7 +152,7 @@ func (j *judge) others(r *derive.Resource) []diagnosis.Reason {
 		may = "take something out"
 	}
 	return []diagnosis.Reason{{Refs: []evidence.Ref{r.Ref},
-		Text: plural(r.Others, "other goroutine refers", "other goroutines refer") + " to the channel and may " + may}}
+		Text: derive.Count(r.Others, "other goroutine refers", "other goroutines refer") + " to the channel and may " + may}}
 }
 
 // stuck reports holders that are blocked in something else.

@@ -71,21 +71,14 @@ func (j *judge) refs(rows []uint32, n int) []evidence.Ref {
 	return refs
 }
 
-func plural(n int, one, many string) string {
-	if n == 1 {
-		return "1 " + one
-	}
-	return fmt.Sprintf("%d %s", n, many)
-}
-
 // wait is the beginning of a claim: "7 goroutines wait for a connection of the database/sql.DB at 0xc000012345".
 func (j *judge) wait(r *derive.Resource) string {
-	return plural(r.Total, "goroutine waits", "goroutines wait") + " for a " + r.Slot + " of " + r.Name
+	return derive.Count(r.Total, "goroutine waits", "goroutines wait") + " for a " + r.Slot + " of " + r.Name
 }
 
 func (j *judge) circleClaim(r *derive.Resource) string {
 	if r.Self {
-		return plural(r.Total, "goroutine waits", "goroutines wait") + " to send to " + r.Name + ", which is full, and nobody else would take anything out of it"
+		return derive.Count(r.Total, "goroutine waits", "goroutines wait") + " to send to " + r.Name + ", which is full, and nobody else would take anything out of it"
 	}
 	again := !slices.ContainsFunc(r.Holders, func(h derive.SlotHolder) bool { return !h.Again })
 	second := "a second one"
@@ -113,7 +106,7 @@ func (j *judge) lostClaim(r *derive.Resource) string {
 func (j *judge) stuckClaim(r *derive.Resource) string {
 	h := j.grouped(r)[0]
 	text := fmt.Sprintf("%s, and all goroutines that have one are blocked", j.wait(r))
-	return text + fmt.Sprintf(": %s %s%s", plural(h.count, "goroutine, which", "goroutines, each of which"), h.first.Doing, j.at(r, h.first))
+	return text + fmt.Sprintf(": %s %s%s", derive.Count(h.count, "goroutine, which", "goroutines, each of which"), h.first.Doing, j.at(r, h.first))
 }
 
 // at is " in F (file.go:12)" for the line at which a holder is blocked.
@@ -234,7 +227,7 @@ func (j *judge) holders(r *derive.Resource) []diagnosis.Reason {
 		if g.count > 1 {
 			who = fmt.Sprintf("%d goroutines have", g.count)
 		}
-		text := fmt.Sprintf("%s %s of it (%s)", who, plural(int(g.slots), r.Slot, many(r.Slot)), cmp.Or(gradeWords[g.first.Grade], "how that was inferred is not recorded"))
+		text := fmt.Sprintf("%s %s of it (%s)", who, derive.Count(int(g.slots), r.Slot, many(r.Slot)), cmp.Or(gradeWords[g.first.Grade], "how that was inferred is not recorded"))
 		if g.first.Why != "" {
 			text += ": " + g.first.Why
 		}
@@ -253,7 +246,7 @@ func (j *judge) holders(r *derive.Resource) []diagnosis.Reason {
 		list = append(list, diagnosis.Reason{Text: text, Refs: g.refs})
 	}
 	if n := len(groups) - maxGroups; n > 0 {
-		list = append(list, diagnosis.Reason{Text: plural(n, "more group of holders does", "more groups of holders do") + " something else",
+		list = append(list, diagnosis.Reason{Text: derive.Count(n, "more group of holders does", "more groups of holders do") + " something else",
 			Refs: []evidence.Ref{groups[maxGroups].first.G.Ref()}})
 	}
 	return list
@@ -288,7 +281,7 @@ func (j *judge) unowned(r *derive.Resource) []diagnosis.Reason {
 	}
 	if open > 0 {
 		list = append(list, diagnosis.Reason{Refs: refs[:min(len(refs), 3)],
-			Text: plural(open, "connection waits", "connections wait") + " for the body of a response to be read to its end or closed"})
+			Text: derive.Count(open, "connection waits", "connections wait") + " for the body of a response to be read to its end or closed"})
 	}
 	return list
 }
