@@ -58,13 +58,17 @@ func (t *teller) ring(k *derive.Knot) {
 		Because:    t.g.ProofReason(k),
 		Against:    t.against(k),
 		Locations:  t.lines(k),
-		Confidence: confidence(k),
+		Confidence: t.confidence(k),
 		Severity:   diagnosis.Critical,
 		Fix:        t.fix(k),
 		Next:       []string{"read, for each goroutine of the circle, which locks its stack has taken before the one it waits for"},
 	}
 	for _, l := range k.Ring {
 		f.Because = append(f.Because, t.g.LinkReason(l))
+	}
+	if !k.Proved && t.sealed(k) {
+		f.Because = append(f.Because, diagnosis.Reason{Refs: t.g.Refs(k.Members, 3),
+			Text: "nobody else can unlock it: the mutex of a sync.Once is its own, and only the Do that has locked it unlocks it, when its function returns"})
 	}
 	f.Because = append(f.Because, t.between(k)...)
 	f.Because = append(f.Because, t.behind(k)...)
@@ -79,14 +83,20 @@ func (t *teller) ring(k *derive.Knot) {
 
 // confidence: that none of them wakes is proved by the memory of the process. That they hold the locks is inferred, and where it is only
 // one of several readings the circle is no more than likely.
-func confidence(k *derive.Knot) diagnosis.Confidence {
+func (t *teller) confidence(k *derive.Knot) diagnosis.Confidence {
 	switch {
-	case k.Proved && k.Grip < derive.GripWeak:
+	case k.Proved && k.Grip < derive.GripWeak, t.sealed(k):
 		return diagnosis.Proved
 	case k.Proved, k.Grip < derive.GripWeak:
 		return diagnosis.Likely
 	}
 	return diagnosis.Possible
+}
+
+// sealed reports whether a circle is made of locks that only their holders can unlock: those of sync.Once (sync/once.go, doSlow, which
+// unlocks in a deferred call; Go 1.21 to 1.26), with that call pending. Any other lock might be unlocked by somebody else.
+func (t *teller) sealed(k *derive.Knot) bool {
+	return k.Grip == derive.GripPending && !slices.ContainsFunc(k.Ring, func(l derive.KnotLink) bool { return t.form(l) != formOnce })
 }
 
 // key are the lines of a circle, whichever of them comes first.
@@ -139,7 +149,7 @@ func (t *teller) selfClaim(k *derive.Knot) string {
 		text = fmt.Sprintf("%s read-locks %s a second time%s, behind a writer that waits for its first read lock", who, name, at)
 	}
 	if n := len(k.Victims) - 1; n > 0 {
-		text += fmt.Sprintf("; %d more goroutines wait behind it", n)
+		text += "; " + derive.Count(n, "more goroutine waits", "more goroutines wait") + " behind it"
 	}
 	return text
 }
@@ -216,10 +226,11 @@ func (t *teller) against(k *derive.Knot) []diagnosis.Reason {
 	if k.Grip == derive.GripWeak {
 		say(t.g.Refs(k.Members, 3), "of several goroutines that may hold a lock, all of which are stuck, one that closes the circle was assumed")
 	}
-	if !k.Proved {
+	sure := t.confidence(k)
+	if !k.Proved && sure < diagnosis.Proved {
 		say(t.g.Refs(k.Members, 3), t.g.Unproved(k))
 	}
-	if confidence(k) < diagnosis.Proved && t.g.Oldest(k.Victims) == 0 {
+	if sure < diagnosis.Proved && t.g.Oldest(k.Victims) == 0 {
 		say(nil, "the evidence is one moment, without waiting times, and a lock does not record its owner")
 	}
 	return list

@@ -82,6 +82,7 @@ type worker struct {
 	chans     []evidence.Sync // channels that were seen, the ones seen lately not again
 	recent    [1 << 10]uint64 // addresses of channels seen lately, by hash
 	waits     []evidence.Wait // cases of selects
+	queued    []uint64        // channels, once for each place in their queues
 	locks     map[uint64]evidence.SyncKind
 	transfers []transferRow
 	alarms    []pendingAlarm // timers that may be about to wake goroutines

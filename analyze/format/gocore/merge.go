@@ -41,7 +41,7 @@ func (t *target) merge(w *worker) {
 			t.represent(w, s, r.id)
 		}
 		r.flags |= s.flags
-		t.noteRow(w, r, t.addRow(r, state, s.id))
+		t.noteRow(w, r, t.addRow(w, r, state, s.id))
 	}
 	t.b.Coverage(c)
 	t.addObjects(w)
@@ -69,7 +69,7 @@ func (t *target) represent(w *worker, s *stackRow, goid int64) {
 	t.representatives = append(t.representatives, subject{goid, frames})
 }
 
-func (t *target) addRow(r *gRow, state evidence.State, stack evidence.StackID) (row int) {
+func (t *target) addRow(w *worker, r *gRow, state evidence.State, stack evidence.StackID) (row int) {
 	g := evidence.Goroutine{
 		ID: r.id, State: state, Stack: stack, Parent: r.parent, WaitsOn: r.waitsOn,
 		Flags: r.flags, Seconds: t.waited(r.since),
@@ -80,7 +80,7 @@ func (t *target) addRow(r *gRow, state evidence.State, stack evidence.StackID) (
 	if int(r.reason) < len(t.reasons) && (state == evidence.StateWaiting || state == evidence.StateLeaked) {
 		g.Reason = t.reasons[r.reason]
 	} else {
-		t.moving++
+		t.noteMoving(w, r)
 	}
 	if m := t.gOwner[r.g]; m != nil {
 		g.Thread = m.tid

@@ -109,7 +109,9 @@ type offsets struct {
 		WriteDeadline uint64 `field:"runtime.pollDesc.wd"`
 	}
 	NotifyList struct {
-		Head uint64 `field:"runtime.notifyList.head"`
+		Head   uint64 `field:"runtime.notifyList.head"`
+		Wait   uint64 `field:"runtime.notifyList.wait"`
+		Notify uint64 `field:"runtime.notifyList.notify"`
 	}
 	Panic struct {
 		Arg       uint64 `field:"runtime._panic.arg"`

@@ -93,6 +93,7 @@ type foundPool struct {
 	key    string // of an http.Transport: the host, as the transport tells them apart
 	object uint64 // the transport, where Addr is not its own
 	uses   []evidence.PoolUse
+	asking int // waiters in front of the lock of the pool itself: they may be in its queue, or not
 	claims map[uint64][]claim // by slot: who refers to it
 }
 
@@ -144,6 +145,7 @@ func (t *target) readPools(ctx context.Context) {
 	if len(s.pools) == 0 {
 		return
 	}
+	s.checkCounts()
 	s.holders(ctx)
 	s.report()
 }
@@ -224,6 +226,9 @@ func (s *poolSearch) pool(addr uint64, kind poolKind) (p *foundPool, made bool) 
 
 // waits notes the goroutine of the last walk as a waiter.
 func (s *poolSearch) waits(p *foundPool, frame int, slots int64) {
+	if len(s.channelsOf()) == 0 {
+		p.asking++
+	}
 	p.uses = append(p.uses, evidence.PoolUse{Pool: p.Addr, Goroutine: s.row.id, Role: evidence.PoolWaits, Slots: slots,
 		Depth: s.t.logicalDepth(s.w, s.row.stack, frame), Frame: s.t.frameAt(s.w, s.row.stack, frame)})
 }

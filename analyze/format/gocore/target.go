@@ -69,6 +69,9 @@ type target struct {
 	brokenThreads           broken                       // stacks of threads
 	waiting                 map[waitKey]int              // goroutines by the lock they wait for
 	moving                  int                          // goroutines that are not parked
+	waking                  int                          // of them, those that are about to wake all who wait for something
+	wakers                  []uint64                     // entries of the functions that do
+	queued                  []uint64                     // channels, once for each place in their queues that a goroutine has
 	miscounts               []miscount                   // locks that count other numbers of waiters
 	unreadable              []uint64                     // locks that are not in the core
 	lost                    int                          // goroutines for whose wait the core has no memory

@@ -43,6 +43,9 @@ func (t *target) prepareWaits() {
 	}
 	waits := t.tab.Lookup("sync.(*WaitGroup).Wait", "sync.(*Cond).Wait")
 	t.waitGroupWait, t.condWait = waits["sync.(*WaitGroup).Wait"].Entry, waits["sync.(*Cond).Wait"].Entry
+	for _, fn := range t.tab.Lookup(wakeAll...) {
+		t.wakers = append(t.wakers, fn.Entry)
+	}
 	t.sleepEntry = t.tab.Lookup("time.Sleep")["time.Sleep"].Entry
 	t.readTimers()
 	if !t.semaInWaiting() {
@@ -155,6 +158,7 @@ func (w *worker) channels(row *gRow, sudog uint64, mode evidence.WaitMode) uint6
 		}
 		if c != 0 {
 			w.channel(c)
+			w.queued = append(w.queued, c)
 			w.timerAlarm(row, c)
 		}
 		next, _ := w.u.mem.Uint64(sudog + o.WaitLink)
@@ -245,6 +249,8 @@ func (t *target) addObjects(w *worker) {
 		x.Depth = t.logicalDepth(w, x.stack, x.Depth)
 		t.b.Transfer(x.Transfer)
 	}
+	t.queued = append(t.queued, w.queued...)
+	w.queued = w.queued[:0]
 	w.chans, w.waits, w.transfers = w.chans[:0], w.waits[:0], w.transfers[:0]
 	for key, n := range w.waiting {
 		t.waiting[key] += n
@@ -298,6 +304,7 @@ func (t *target) readLocks() {
 		t.checkCounts(s)
 	}
 	t.reportCounts()
+	t.checkQueues()
 }
 
 // reportWaits files the Gaps of waits and of what is waited for.
