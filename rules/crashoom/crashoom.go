@@ -32,10 +32,12 @@ var doc = &diagnosis.Doc{
 	Title: "The process died because it could get no more memory",
 	Sees: "The runtime's fatal errors about memory (\"runtime: out of memory\", \"cannot allocate memory\" and their kin), in a core or " +
 		"in the text that the runtime printed: who asked for the memory that could not be had, the figures of the heap where the " +
-		"evidence has them, and the largest groups of goroutines.",
+		"evidence has them, and the largest groups of goroutines. The objects on the heap of a core are counted: which types, variables and goroutines " +
+		"hold the memory.",
 	Hurts: "No recover catches it: the process ends, and after the restart the same load brings it there again.",
-	Confirm: "The goroutine that asked last is not necessarily the one that holds the memory. A heap profile taken before the end " +
-		"(net/http/pprof, `go tool pprof -sample_index=inuse_space`) or `viewcore CORE histogram` shows what fills the heap.",
+	Confirm: "The goroutine that asked last is not necessarily the one that holds the memory. `postmortem heap CORE` shows what " +
+		"fills the heap, and with --pprof writes it for go tool pprof; so does a heap profile taken before the end (net/http/pprof, `go tool " +
+		"pprof -sample_index=inuse_space`).",
 	Fix: "Bound what grows: the cache without an eviction, the queue without a limit, the body read without io.LimitReader, the " +
 		"goroutine per item. Set GOMEMLIMIT below the limit of the container, so that the collector works harder before the end, and " +
 		"check ulimit -v and the memory limit of the container against what the load needs.",
@@ -83,9 +85,29 @@ func finding(c *evidence.Case, crash *derive.Crash, frames *derive.Frames, top i
 		f.Because = append(f.Because, diagnosis.Reason{Text: text, Refs: crash.Refs()})
 	}
 	f.Because = append(f.Because, largest(c, frames, top)...)
-	f.Against = []diagnosis.Reason{{Text: "who asked last need not be who holds the memory: this evidence does not show what fills the heap", Refs: crash.Refs()}}
+	memory(c, frames, crash, &f)
 	return f
 }
+
+// memory says what holds the memory, as far as somebody counted.
+func memory(c *evidence.Case, frames *derive.Frames, crash *derive.Crash, f *diagnosis.Finding) {
+	m := derive.MemoryOf(c, frames)
+	f.Because = append(f.Because, m.Reasons...)
+	if !m.Types {
+		f.Against = []diagnosis.Reason{{Text: "who asked last need not be who holds the memory: this evidence does not show what fills the heap", Refs: crash.Refs()}}
+		return
+	}
+	f.Claim += "; " + m.Brief
+	f.Settle = "two heap profiles some time apart (net/http/pprof) show what grows; a core shows what is there"
+	if h := c.Heap; h != nil && h.Sys > 0 && float64(c.HeapUse.LiveBytes) < outside*float64(h.Sys) {
+		f.Against = []diagnosis.Reason{{Refs: []evidence.Ref{{Kind: evidence.RefHeap}, {Kind: evidence.RefHeapUse}},
+			Text: fmt.Sprintf("only %s of the %s obtained from the system are reachable objects: stacks, fragments, garbage or memory outside of the Go heap take the rest",
+				derive.Bytes(c.HeapUse.LiveBytes), derive.Bytes(h.Sys))}}
+	}
+}
+
+// outside is the share of the memory obtained from the system below which the reachable objects do not explain where it went.
+const outside = 0.5
 
 // heapFigures says what the heap held, as far as it is known.
 func heapFigures(h *evidence.Heap) string {

@@ -21,11 +21,11 @@ var Rule = &diagnosis.Rule{
 		Title: "The garbage collector runs without pause because live memory is at its limit",
 		Sees: "Memory in use near GOMEMLIMIT, a goal hardly above what survived the last collection, many collections a second, a " +
 			"collection in progress, goroutines that assist it, and the share of processor time it has taken. One sign alone is not " +
-			"enough.",
+			"enough. The objects on the heap of a core are counted, so that the finding says what is kept alive.",
 		Hurts: "The collector takes up to half of the processors (the runtime caps it there), allocating goroutines work for it before " +
 			"they work for themselves, and nothing is gained.",
-		Confirm: "GODEBUG=gctrace=1 prints every collection with its goal and its share; a heap profile (/debug/pprof/heap) shows what is " +
-			"kept alive.",
+		Confirm: "GODEBUG=gctrace=1 prints every collection with its goal and its share; `postmortem heap CORE` or a heap " +
+			"profile (/debug/pprof/heap) shows what is kept alive.",
 		Fix: "Find what is kept (a heap profile), bound it, or raise GOMEMLIMIT; set GOGC no lower than memory demands. Where requests " +
 			"allocate much, reuse buffers (sync.Pool). The limit is a soft one: it should leave room above the live heap.",
 		Not: "A program that allocates much and collects a few times a second, a collection that happens to run, a live heap near a goal " +

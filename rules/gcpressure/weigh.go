@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"github.com/gopostmortem/postmortem/analyze/diagnosis"
+	"github.com/gopostmortem/postmortem/analyze/diagnosis/derive"
 	"github.com/gopostmortem/postmortem/analyze/evidence"
 )
 
@@ -106,6 +107,10 @@ func (g *pressure) finding() diagnosis.Finding {
 		Severity:   diagnosis.Warning,
 		Settle:     "the share of time the collector takes now, and not since the start, is in GODEBUG=gctrace=1 or an execution trace",
 		Next:       []string{"run with GODEBUG=gctrace=1 and take a heap profile: go tool pprof http://localhost:6060/debug/pprof/heap"},
+	}
+	if m := derive.MemoryOf(g.c, g.f); len(m.Reasons) > 0 {
+		f.Because = append(f.Because[:len(f.Because):len(f.Because)], m.Reasons...)
+		f.Next = append(f.Next, "postmortem heap CORE shows all that is kept alive, and by whom")
 	}
 	if g.firm || float64(g.assists) >= g.p.Limit("min-assists") {
 		f.Confidence = diagnosis.Likely

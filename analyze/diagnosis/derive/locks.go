@@ -157,7 +157,7 @@ func (l *Locks) describe(lock *Lock) {
 func (l *Locks) classify(lock *Lock) {
 	slices.SortStableFunc(lock.Waiters, func(a, b LockWaiters) int { return cmp.Compare(b.Count, a.Count) })
 	s := l.c.Stack(lock.Waiters[0].Stack)
-	_, lock.Once = Has(s, "sync.(*Once).doSlow")
+	lock.Once = locksOnce(s)
 	if _, lock.FD = Has(s, descriptorLock); lock.FD {
 		_, write := Has(s, "internal/poll.(*FD).writeLock", "internal/poll.(*FD).Write", "internal/poll.(*FD).Writev")
 		lock.readLock = !write

@@ -77,6 +77,15 @@ func TestLockOfOnce(t *testing.T) {
 	}
 }
 
+// A function that runs under a sync.Once may wait for any other lock, of the standard library too.
+func TestLockUnderOnce(t *testing.T) {
+	s := newSketch()
+	s.add(3, evidence.StateWaiting, "sync.Mutex.Lock", parkMutex+"net/http.load:7 sync.(*Once).doSlow:83 sync.(*Once).Do:69 main.conf:12", waitsOn(lockA))
+	if l := locksOfCase(t, s); len(l.List) != 1 || l.List[0].Once {
+		t.Errorf("%+v", l.List)
+	}
+}
+
 func TestHolders(t *testing.T) {
 	s := newSketch()
 	first := s.add(3, evidence.StateWaiting, "sync.Mutex.Lock", parkMutex+"main.get:10", waitsOn(lockA))

@@ -49,10 +49,14 @@ func (g *WaitGraph) ofOnce(addr uint64) bool {
 	if len(waiters) == 0 {
 		return false
 	}
-	s := g.c.Stack(g.c.Goroutines().StackOf(int(waiters[0])))
+	return locksOnce(g.c.Stack(g.c.Goroutines().StackOf(int(waiters[0]))))
+}
+
+// locksOnce reports whether a stack stands in the Lock with which a sync.Once begins (sync/once.go, doSlow; Go 1.21 to 1.26): a function
+// that runs under a Once may wait for any other lock.
+func locksOnce(s evidence.Stack) bool {
 	at, ok := Has(s, "sync.(*Once).doSlow")
-	user, known := g.f.OutsideStandard(s, 0)
-	return ok && (!known || at < user)
+	return ok && at > 0 && strings.HasPrefix(s.At(at-1).Function, "sync.(*Mutex).")
 }
 
 // Line is the user's line on which a goroutine is blocked.

@@ -22,10 +22,10 @@ const (
 	severalLost = 10      // goroutines that can never wake: fewer come from what runs once
 )
 
-// Bounds on the places for objects of a heap that is counted unasked: a million takes about a second of one processor.
+// Bounds on the places for objects of a heap that is counted unasked: a million takes one to two seconds of one processor.
 const (
-	manyPlaces = 1 << 27 // where the process died of memory
-	somePlaces = 1 << 24 // where the limit is near, or several goroutines are lost
+	manyPlaces = 1 << 26 // where the process died of memory
+	somePlaces = 1 << 23 // where the limit is near, or several goroutines are lost
 	fewPlaces  = 1 << 20 // where one goroutine is lost
 )
 

@@ -93,7 +93,7 @@ type foundPool struct {
 	key    string // of an http.Transport: the host, as the transport tells them apart
 	object uint64 // the transport, where Addr is not its own
 	uses   []evidence.PoolUse
-	asking int // waiters in front of the lock of the pool itself: they may be in its queue, or not
+	asking int                // waiters in front of the lock of the pool itself: they may be in its queue, or not
 	claims map[uint64][]claim // by slot: who refers to it
 }
 

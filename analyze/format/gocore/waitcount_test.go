@@ -1,9 +1,14 @@
 package gocore
 
 import (
+	"fmt"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/gopostmortem/postmortem/analyze/evidence"
+	"github.com/gopostmortem/postmortem/analyze/format"
+	"github.com/gopostmortem/postmortem/fixtures"
 )
 
 func TestCheckCounts(t *testing.T) {
@@ -30,6 +35,102 @@ func TestCheckCounts(t *testing.T) {
 		x.checkCounts(c.sync)
 		if differs := len(x.miscounts) > 0; differs != c.differs {
 			t.Errorf("%s: differs %t, want %t", c.name, differs, c.differs)
+		}
+	}
+}
+
+// TestCountsOfCores changes what an object keeps of its waiters, in a copy of a core: the goroutines are the same, so a Gap must say that
+// the two differ, and of which object. Nothing of the kind may be said of the core as it is.
+func TestCountsOfCores(t *testing.T) {
+	for _, toolchain := range []string{"", "go1.24.13"} {
+		t.Run(versionName(toolchain), func(t *testing.T) {
+			dir, err := filepath.Abs(filepath.Join("testdata", "programs", "waits"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := newSpecimen(t, fixtures.Program{Dir: dir, Toolchain: toolchain})
+			if g := gapsOf(s.whole); strings.Contains(g, "who waits") {
+				t.Fatalf("the whole core: %s", g)
+			}
+			const more = 10 // than the goroutines of these cores that are not parked
+			if s.t.moving >= more {
+				t.Fatalf("%d goroutines are not parked", s.t.moving)
+			}
+			for _, c := range []struct {
+				name, function, want string
+				bytes                uint64
+				at, value            func(addr uint64) uint64
+			}{
+				{"mutex", "main.lockGlobal", "who waits for locks", 4, there, func(a uint64) uint64 { return s.half(t, a) + more<<mutexWaiterShift }},
+				{"readers of an RWMutex", "main.readBehindWriter", "who waits for locks", 4, after(rwReaderCount),
+					func(a uint64) uint64 { return s.half(t, a) + more }},
+				{"writers of an RWMutex", "main.writeBehindReaders", "who waits for locks", 4, there,
+					func(a uint64) uint64 { return s.half(t, a) + more<<mutexWaiterShift }},
+				{"wait group", "main.waitForGroup", "who waits for locks", 4, there, func(a uint64) uint64 { return s.half(t, a) + more }},
+				{"condition", "main.waitForCond", "who waits for locks", 4, after(waitKinds["sync.Cond.Wait"].back + s.t.off.NotifyList.Wait),
+					func(a uint64) uint64 { return s.half(t, a) + more }},
+				{"receivers", "main.receive", "who waits for channels", 8, after(s.t.off.Chan.RecvQ), func(uint64) uint64 { return 0 }},
+				{"senders", "main.sendToFull", "who waits for channels", 8, after(s.t.off.Chan.SendQ), func(uint64) uint64 { return 0 }},
+				{"a queue of others", "main.send", "who waits for channels", 8, after(s.t.off.Chan.RecvQ),
+					func(uint64) uint64 { return s.read(t, s.said(t, "main.receive")+s.t.off.Chan.RecvQ) }},
+			} {
+				addr := s.said(t, c.function)
+				at := c.at(addr)
+				e := s.word(t, at, c.value(at))
+				e.data = e.data[:c.bytes]
+				read, err := readDamaged(t, s.copy(t, s.t.core.Size, e), format.Options{Executable: s.Exe, Reach: format.ReachNone})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if gaps := gapsOf(read); !strings.Contains(gaps, c.want) || !strings.Contains(gaps, fmt.Sprintf("%#x", addr)) {
+					t.Errorf("%s: the gaps are %q, want %q of %#x", c.name, gaps, c.want, addr)
+				}
+			}
+		})
+	}
+}
+
+func there(addr uint64) uint64 { return addr }
+
+func after(n uint64) func(uint64) uint64 { return func(addr uint64) uint64 { return addr + n } }
+
+// half reads 4 bytes of the process's memory.
+func (s *specimen) half(t testing.TB, addr uint64) uint64 {
+	t.Helper()
+	v, ok := s.t.core.Mem.Uint32(addr)
+	if !ok {
+		t.Fatalf("%#x is not in the core", addr)
+	}
+	return uint64(v)
+}
+
+// said is the address of the object of which the program says that goroutines in a function wait for it.
+func (s *specimen) said(t *testing.T, function string) uint64 {
+	t.Helper()
+	for _, l := range wordsOf(t, s.Text) {
+		if len(l) > 4 && l[0] == "truth" && l[1] == function {
+			return parseHex(t, l[4])
+		}
+	}
+	t.Fatalf("the program says nothing of %s", function)
+	return 0
+}
+
+// TestWakingAll: who closes a channel takes all waiters out of its queue first, and they are still parked for a moment.
+func TestWakingAll(t *testing.T) {
+	for _, c := range []struct {
+		own, found, moving, waking int
+		all, differs               bool
+	}{
+		{0, 100, 1, 1, true, false},
+		{0, 100, 1, 0, true, true},  // nobody is waking them
+		{0, 100, 1, 1, false, true}, // a mutex wakes one
+		{9, 100, 1, 1, true, true},  // they are taken out at once
+		{100, 99, 1, 0, false, false},
+	} {
+		x := &target{moving: c.moving, waking: c.waking}
+		if got := x.differs(c.own, c.found, c.all); got != c.differs {
+			t.Errorf("%+v: differs is %t", c, got)
 		}
 	}
 }
