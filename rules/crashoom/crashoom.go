@@ -75,6 +75,10 @@ func finding(c *evidence.Case, crash *derive.Crash, frames *derive.Frames, top i
 		Locations:  crash.Locations(c, frames, site),
 		Settle:     "a heap profile from before the end, or the types on the heap of a core, shows what holds the memory",
 	}
+	m := derive.MemoryOf(c, frames)
+	if m.Brief != "" {
+		f.Claim += " (" + m.Brief + ")"
+	}
 	if ok {
 		f.Claim += fmt.Sprintf(" when %s asked for it %s", crash.Name(), crash.Place(site))
 	}
@@ -85,19 +89,17 @@ func finding(c *evidence.Case, crash *derive.Crash, frames *derive.Frames, top i
 		f.Because = append(f.Because, diagnosis.Reason{Text: text, Refs: crash.Refs()})
 	}
 	f.Because = append(f.Because, largest(c, frames, top)...)
-	memory(c, frames, crash, &f)
+	memory(c, crash, m, &f)
 	return f
 }
 
 // memory says what holds the memory, as far as somebody counted.
-func memory(c *evidence.Case, frames *derive.Frames, crash *derive.Crash, f *diagnosis.Finding) {
-	m := derive.MemoryOf(c, frames)
+func memory(c *evidence.Case, crash *derive.Crash, m derive.Memory, f *diagnosis.Finding) {
 	f.Because = append(f.Because, m.Reasons...)
 	if !m.Types {
 		f.Against = []diagnosis.Reason{{Text: "who asked last need not be who holds the memory: this evidence does not show what fills the heap", Refs: crash.Refs()}}
 		return
 	}
-	f.Claim += "; " + m.Brief
 	f.Settle = "two heap profiles some time apart (net/http/pprof) show what grows; a core shows what is there"
 	if h := c.Heap; h != nil && h.Sys > 0 && float64(c.HeapUse.LiveBytes) < outside*float64(h.Sys) {
 		f.Against = []diagnosis.Reason{{Refs: []evidence.Ref{{Kind: evidence.RefHeap}, {Kind: evidence.RefHeapUse}},

@@ -142,7 +142,7 @@ func (l *leak) because(s *site, k cause, bytes uint64, counted bool, more rest) 
 		add([]evidence.Ref{s.cause.first.Ref()}, "what it waits for is to be done by a goroutine that is leaked itself: %s, in %s", s.cause.first.Ref(), nameOf(s.cause.blocked))
 	}
 	if counted {
-		add([]evidence.Ref{{Kind: evidence.RefHeapUse}}, "%s of objects and stacks would be free if they ended", size(bytes))
+		add([]evidence.Ref{{Kind: evidence.RefHeapUse}}, "%s of objects and stacks would be free if they ended%s", size(bytes), s.mostly(l.c.HeapUse))
 	}
 	if more.sites > 0 {
 		add([]evidence.Ref{s.first.Ref()}, "%d more goroutines of %d other places can never wake either; these are the largest", more.goroutines, more.sites)

@@ -2,7 +2,10 @@ package goroutineleak
 
 import (
 	"cmp"
+	"fmt"
+	"maps"
 	"slices"
+	"strings"
 
 	"github.com/gopostmortem/postmortem/analyze/diagnosis/derive"
 	"github.com/gopostmortem/postmortem/analyze/evidence"
@@ -248,3 +251,37 @@ func (s *site) keeps(h *evidence.HeapUse) (bytes uint64, known bool) {
 	}
 	return bytes, known
 }
+
+// mostly says which types take most of what the goroutines of a site alone keep.
+func (s *site) mostly(h *evidence.HeapUse) string {
+	sums := map[string]uint64{}
+	objects := uint64(0)
+	for _, r := range h.Retained {
+		if n := s.parts[part{r.Stack, r.Created}]; n == 0 || n != r.Goroutines {
+			continue
+		}
+		objects += r.Bytes
+		for _, t := range r.Types {
+			if t.Name != "" {
+				sums[t.Name] += t.Bytes
+			}
+		}
+	}
+	names := slices.SortedFunc(maps.Keys(sums), func(a, b string) int { return cmp.Or(cmp.Compare(sums[b], sums[a]), cmp.Compare(a, b)) })
+	var list []string
+	for _, name := range names[:min(len(names), maxKeptTypes)] {
+		if keptShare*sums[name] >= objects {
+			list = append(list, fmt.Sprintf("%s of %s", size(sums[name]), derive.Quote(name)))
+		}
+	}
+	if len(list) == 0 {
+		return ""
+	}
+	return ": " + strings.Join(list, ", ")
+}
+
+// Bounds on the types in the sentence about what is kept.
+const (
+	maxKeptTypes = 3
+	keptShare    = 10 // a type is named from the tenth part on
+)

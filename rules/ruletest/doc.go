@@ -7,12 +7,13 @@
 //	# want: main.(*Ledger).Append ledger.go:42 critical likely
 //	# claim: 125 goroutines
 //	# also: waiter main.handle server.go:17
+//	# because: it has waited for 3 s
 //	# against: may have changed
 //
 // want names the function, file:line, severity and confidence of one finding; the function and the file are compared with
 // the first location of the finding, the file by its end. A finding without a location is wanted as `# want: - warning
-// possible`. claim (a part of the claim's text), also (role, function and file:line of another location) and against
-// (a part of what speaks against it) may follow a want any number of times. A near miss says
+// possible`. claim (a part of the claim's text), also (role, function and file:line of another location), because and
+// against (parts of a reason, and of what speaks against it) may follow a want any number of times. A near miss says
 //
 //	# want: nothing
 //	# silent: no lock has more than 2 waiters

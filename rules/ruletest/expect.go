@@ -42,6 +42,7 @@ type expectation struct {
 	severity   diagnosis.Severity
 	confidence diagnosis.Confidence
 	claims     []string
+	because    []string
 	against    []string
 	also       []otherPlace
 }
@@ -89,7 +90,7 @@ func (p *plan) directive(at int, key, value string) error {
 		v, err := strconv.ParseFloat(number, 64)
 		p.limits[name] = v
 		return err
-	case "claim", "against", "also":
+	case "claim", "because", "against", "also":
 		if len(p.findings) == 0 {
 			return fmt.Errorf("%s stands before any want", key)
 		}
@@ -124,6 +125,8 @@ func (e *expectation) detail(key, value string) error {
 	switch key {
 	case "claim":
 		e.claims = append(e.claims, value)
+	case "because":
+		e.because = append(e.because, value)
 	case "against":
 		e.against = append(e.against, value)
 	case "also":
@@ -173,6 +176,9 @@ func (e *expectation) missing(f *diagnosis.Finding) []string {
 	check(f.Confidence == e.confidence, "confidence is %s, want %s", f.Confidence, e.confidence)
 	for _, part := range e.claims {
 		check(strings.Contains(f.Claim, part), "the claim %q lacks %q", f.Claim, part)
+	}
+	for _, part := range e.because {
+		check(saysAny(f.Because, part), "no reason says %q", part)
 	}
 	for _, part := range e.against {
 		check(saysAny(f.Against, part), "nothing against it says %q", part)

@@ -23,7 +23,7 @@ const maxMemoryTypes = 3
 
 // Memory is what a count of the heap says about who holds it. All texts are empty when nobody counted, or when it is not known what is reachable.
 type Memory struct {
-	Brief   string             // "132.0 MiB of the 132.3 MiB on its heap are []uint8"
+	Brief   string             // "of 132.3 MiB on its heap 132.0 MiB are []uint8, held by main.thumbnail"
 	Reasons []diagnosis.Reason // that cite the count
 	Types   bool               // types are known
 }
@@ -46,11 +46,12 @@ func MemoryOf(c *evidence.Case, frames *Frames) Memory {
 	}
 	if types := largeTypes(h.Types, h.LiveBytes); types != "" {
 		m.Types = true
-		m.Brief = fmt.Sprintf("of %s reachable on its heap %s", Bytes(h.LiveBytes), types)
+		m.Brief = brief(h)
 		add(nil, "the objects on the heap were counted: of %s that are reachable %s", Bytes(h.LiveBytes), types)
 	}
-	if way, refs := mainWay(c, frames, h); way != "" {
-		add(refs, "%s", way)
+	if root, steps := mainWay(h); len(steps) > 0 {
+		from, refs := rootName(c, frames, root)
+		add(refs, "%s leads to %s of it (%s), through %s", from, Bytes(root.Bytes), percent(root.Bytes, h.LiveBytes), strings.Join(steps, " -> "))
 	}
 	for i := range h.Retained {
 		if r := &h.Retained[i]; float64(r.Bytes) >= largeShare*float64(h.LiveBytes) {
@@ -91,14 +92,28 @@ func verb(n uint64) string {
 	return fmt.Sprintf(" are %d objects of type", n)
 }
 
-// mainWay follows the largest root down the tree of holders, as long as most goes the same way. It is empty when no root holds much.
-func mainWay(c *evidence.Case, frames *Frames, h *evidence.HeapUse) (text string, refs []evidence.Ref) {
+// brief is the largest type in half a sentence, with the type that holds it when that is nearly all there is.
+func brief(h *evidence.HeapUse) string {
+	for _, t := range h.Types {
+		if t.Name == "" || float64(t.Bytes) < largeShare*float64(h.LiveBytes) {
+			continue
+		}
+		text := fmt.Sprintf("of %s on its heap %s are %s", Bytes(h.LiveBytes), Bytes(t.Bytes), Quote(t.Name))
+		if _, steps := mainWay(h); len(steps) > 1 && steps[len(steps)-1] == Quote(t.Name) {
+			text += ", held by " + steps[len(steps)-2]
+		}
+		return text
+	}
+	return ""
+}
+
+// mainWay follows the largest root down the tree of holders, as long as most goes the same way. There are no steps when no root holds much.
+func mainWay(h *evidence.HeapUse) (root evidence.Holder, steps []string) {
 	list := h.Holders
 	if len(list) == 0 || float64(list[0].Bytes) < largeShare*float64(h.LiveBytes) {
-		return "", nil
+		return root, nil
 	}
-	root := list[0]
-	var steps []string
+	root = list[0]
 	at := root
 	for _, p := range list[1:] {
 		if p.Depth != at.Depth+1 || float64(p.Bytes) < mainShare*float64(root.Bytes) {
@@ -111,11 +126,7 @@ func mainWay(c *evidence.Case, frames *Frames, h *evidence.HeapUse) (text string
 		}
 		steps = append(steps, name)
 	}
-	if len(steps) == 0 {
-		return "", nil
-	}
-	from, refs := rootName(c, frames, root)
-	return fmt.Sprintf("%s leads to %s of it (%s), through %s", from, Bytes(root.Bytes), percent(root.Bytes, h.LiveBytes), strings.Join(steps, " -> ")), refs
+	return root, steps
 }
 
 // rootName names a root of the tree of holders.

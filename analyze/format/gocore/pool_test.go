@@ -35,7 +35,9 @@ func TestPools(t *testing.T) {
 	}
 }
 
-func TestPoolsOfModules(t *testing.T) {
+// shapesProgram is the program of testdata/modules, whose modules it fetches.
+func shapesProgram(t *testing.T) fixtures.Program {
+	t.Helper()
 	dir, err := filepath.Abs(filepath.Join("testdata", "modules"))
 	if err != nil {
 		t.Fatal(err)
@@ -48,7 +50,11 @@ func TestPoolsOfModules(t *testing.T) {
 		}
 		t.Skipf("golang.org/x/sync cannot be had: %s", out)
 	}
-	modfile := "-modfile=" + filepath.Join(dir, "go.mod")
+	return fixtures.Program{Dir: filepath.Join(dir, "shapes"), Flags: []string{"-modfile=" + filepath.Join(dir, "go.mod")}}
+}
+
+func TestPoolsOfModules(t *testing.T) {
+	shapes := shapesProgram(t)
 	for _, p := range []fixtures.Program{
 		{}, {Toolchain: "go1.24.13"}, {Toolchain: "go1.22.12"},
 		{Flags: []string{"-gcflags=all=-N -l"}},
@@ -57,8 +63,7 @@ func TestPoolsOfModules(t *testing.T) {
 		{Env: []string{"GOARCH=arm64"}},
 	} {
 		t.Run(fmt.Sprint(versionName(p.Toolchain), p.Flags, p.Env), func(t *testing.T) {
-			p.Flags = append(p.Flags, modfile)
-			p.Dir = filepath.Join(dir, "shapes")
+			p.Flags, p.Dir = append(p.Flags, shapes.Flags...), shapes.Dir
 			i := dieIn(t, p)
 			i.noGaps(t)
 			i.checkPools(t)

@@ -3,6 +3,7 @@ package gocore
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -87,6 +88,52 @@ func TestCountsOfCores(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestCountsOfPools does the same with the queues of pools: a request more than there is, goroutines less than there are.
+func TestCountsOfPools(t *testing.T) {
+	dir, err := filepath.Abs(filepath.Join("testdata", "programs", "pools"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sql, shapes := newSpecimen(t, fixtures.Program{Dir: dir}), newSpecimen(t, shapesProgram(t))
+	for _, c := range []struct {
+		s     *specimen
+		kind  poolKind
+		edits func(p evidence.Pool) []edit
+	}{
+		{sql, poolSQL, func(p evidence.Pool) []edit {
+			at := p.Addr + sql.t.newPoolSearch().sql.requests + 8
+			return []edit{sql.word(t, at, sql.read(t, at)+uint64(sql.t.moving)+1)}
+		}},
+		{shapes, poolSemaphore, func(p evidence.Pool) (all []edit) {
+			const dead = 6
+			for _, u := range shapes.whole.PoolUses {
+				if u.Pool == p.Addr && u.Role == evidence.PoolWaits && len(all) <= shapes.t.moving {
+					e := shapes.word(t, shapes.gOf(t, u.Goroutine)+shapes.t.off.G.Status, dead)
+					e.data = e.data[:4]
+					all = append(all, e)
+				}
+			}
+			return all
+		}},
+	} {
+		if g := gapsOf(c.s.whole); strings.Contains(g, "who waits") {
+			t.Errorf("the whole core: %s", g)
+		}
+		i := slices.IndexFunc(c.s.whole.Pools, func(p evidence.Pool) bool { return p.Kind == poolNames[c.kind] && p.Waiting > c.s.t.moving+1 })
+		if i < 0 {
+			t.Fatalf("no %s with enough waiters, of %+v", poolNames[c.kind], c.s.whole.Pools)
+		}
+		p := c.s.whole.Pools[i]
+		read, err := readDamaged(t, c.s.copy(t, c.s.t.core.Size, c.edits(p)...), format.Options{Executable: c.s.Exe, Reach: format.ReachNone})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if gaps := gapsOf(read); !strings.Contains(gaps, "who waits for pools") || !strings.Contains(gaps, fmt.Sprintf("%#x", p.Addr)) {
+			t.Errorf("%s: the gaps are %q, want one of %#x", p.Kind, gaps, p.Addr)
+		}
 	}
 }
 

@@ -23,16 +23,37 @@ func inline(s string) string {
 	return strings.Join(words, " ")
 }
 
-// word leaves closing punctuation outside of the code, so that a sentence still ends like one.
+// word leaves punctuation around it outside of the code, so that a sentence still ends like one.
 func word(w string, first bool) string {
 	if !unsafeWord(w, first) {
 		return w
 	}
-	core := strings.TrimRight(w, ",.;:")
-	if core == "" {
+	from, to := core(w)
+	if first && startsBlock(w) {
+		from, to = 0, len(strings.TrimRight(w, ",.;:"))
+	}
+	if from >= to {
 		return code(w)
 	}
-	return code(core) + w[len(core):]
+	return w[:from] + code(w[from:to]) + w[to:]
+}
+
+// core is what is left of a word without closing punctuation, and without a bracket whose other half stands elsewhere in the sentence.
+func core(w string) (from, to int) {
+	to = len(strings.TrimRight(w, ",.;:"))
+	for open, shut := strings.Count(w, "("), strings.Count(w, ")"); open != shut; {
+		switch {
+		case shut > open && strings.HasSuffix(w[from:to], ")"):
+			shut--
+			to = len(strings.TrimRight(w[:to-1], ",.;:"))
+		case open > shut && strings.HasPrefix(w[from:to], "("):
+			open--
+			from++
+		default:
+			return from, to
+		}
+	}
+	return from, to
 }
 
 func unsafeWord(w string, first bool) bool {

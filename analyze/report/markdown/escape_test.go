@@ -10,6 +10,9 @@ func TestInline(t *testing.T) {
 	for in, want := range map[string]string{
 		"plain text, 42 of 1,017.":     "plain text, 42 of 1,017.",
 		"in (*Session).Close.":         "in `(*Session).Close`.",
+		"(pending in a.(*B).c)":        "(pending in `a.(*B).c`)",
+		"said (*B).c), then":           "said `(*B).c`), then",
+		"by (a_b":                      "by (`a_b`",
 		"a|b":                          "<code>a&#124;b</code>",
 		"back`tick":                    "<code>back&#96;tick</code>",
 		`a\|b`:                         "<code>a&#92;&#124;b</code>",
