@@ -35,7 +35,8 @@ var Rule = &diagnosis.Rule{
 			"the place where the slot was got and the error was checked. Give what is done with a slot held a deadline.",
 		Not: "A limit under load, whose holders compute, are about to run, or have a deadline that will wake them; a pool of workers that " +
 			"waits for work (an empty queue has receivers and no holders); a full queue whose consumer is alive; callers that wait for one " +
-			"shared result. Holders in a long request stay silent while the queue behind them is short.",
+			"shared result. Holders in a long request stay silent while the queue behind them is short, and are a remark " +
+			"while nobody is known to have waited for seconds: that is what a limit on calls to the outside looks like under load.",
 		Before: "func (s *Shop) Prices(ids []int) error {\n\trows, err := s.db.Query(\"select id from items\")\n\tif err != nil {\n\t\treturn err\n\t}\n" +
 			"\tdefer rows.Close()\n\tfor rows.Next() {\n\t\ts.db.QueryRow(\"select price ...\") // a second connection, the first still held\n\t}\n" +
 			"\treturn rows.Err()\n}",
