@@ -18,6 +18,7 @@ type HeapUse struct {
 	Types       []HeapType  `json:"types,omitempty"`   // of reachable objects, the most bytes first; an empty name stands for all of no known type
 	Classes     []HeapClass `json:"classes,omitempty"` // allocation classes, the most bytes first
 	Retained    []Retained  `json:"retained,omitempty"`
+	Holders     []Holder    `json:"holders,omitempty"` // a tree, a parent before its children
 	Unknown     []string    `json:"unknown,omitempty"` // what is not known, in sentences
 	Omitted     *HeapRest   `json:"omitted,omitempty"` // what was left out of the lists
 }
@@ -52,11 +53,60 @@ type Retained struct {
 	Types      []HeapType `json:"types,omitempty"` // the largest
 }
 
+// Holder is a place in the tree of what holds what: roots, and below them types. Each reachable object belongs to one place.
+type Holder struct {
+	Depth      int    `json:"depth"`
+	Kind       string `json:"kind"`            // global, stack, finalizer, runtime; object below
+	Name       string `json:"name,omitempty"`  // of the variable or the type
+	Stack      string `json:"stack,omitempty"` // reference: of a stack
+	Place      string `json:"place,omitempty"` // of a stack: where its goroutines are
+	Objects    uint64 `json:"objects"`         // at this place and below
+	Bytes      uint64 `json:"bytes"`
+	OwnObjects uint64 `json:"own_objects"` // at this place alone
+	OwnBytes   uint64 `json:"own_bytes"`
+}
+
+// Text names a place for people.
+func (h Holder) Text() string {
+	switch {
+	case h.Kind == evidence.StepGlobal.String() && h.Name == "":
+		return "global variables"
+	case h.Kind == evidence.StepGlobal.String():
+		return "global variable " + h.Name
+	case h.Kind == evidence.StepStack.String() && h.Place == "":
+		return "stacks of goroutines, " + h.Stack
+	case h.Kind == evidence.StepStack.String():
+		return "stacks of goroutines in " + h.Place + ", " + h.Stack
+	case h.Kind == evidence.StepFinalizer.String():
+		return "finalizers and cleanups"
+	case h.Kind == evidence.StepRuntime.String():
+		return "the runtime"
+	case h.Name == "":
+		return unknownType
+	}
+	return h.Name
+}
+
+// unknownType stands for a type that is not known.
+const unknownType = "(type not known)"
+
+// Text names a type for people.
+func (t HeapType) Text() string {
+	switch {
+	case t.Name == "":
+		return unknownType
+	case t.Trust == evidence.TrustGuessed.String():
+		return t.Name + "  (guessed)"
+	}
+	return t.Name
+}
+
 // HeapRest counts what was left out.
 type HeapRest struct {
 	Types   int `json:"types,omitempty"`
 	Classes int `json:"classes,omitempty"`
 	Groups  int `json:"groups,omitempty"`
+	Holders int `json:"holders,omitempty"`
 }
 
 // How many rows of each list a report of a diagnosis keeps: `postmortem heap` shows more.
@@ -101,13 +151,22 @@ func (m *maker) heapUse(rows int) {
 	}
 	out := &HeapUse{Objects: h.Objects, Bytes: h.Bytes, LiveObjects: h.LiveObjects, LiveBytes: h.LiveBytes, Refused: Clip(h.Refused, maxText)}
 	var rest HeapRest
+	holders := h.Holders
 	types, classes, retained := h.Types, h.Classes, withObjects(h.Retained)
 	if rows >= 0 {
-		rest = HeapRest{len(types) - min(len(types), rows), len(classes) - min(len(classes), rows), len(retained) - min(len(retained), rows)}
+		rest = HeapRest{Types: len(types) - min(len(types), rows), Classes: len(classes) - min(len(classes), rows),
+			Groups: len(retained) - min(len(retained), rows)}
 		types, classes, retained = types[:min(len(types), rows)], classes[:min(len(classes), rows)], retained[:min(len(retained), rows)]
+	}
+	if rows >= 0 {
+		holders = largeHolders(holders, h.LiveBytes, rows)
+		rest.Holders = len(h.Holders) - len(holders)
 	}
 	if rest != (HeapRest{}) {
 		out.Omitted = &rest
+	}
+	for i := range holders {
+		out.Holders = append(out.Holders, m.holder(&holders[i]))
 	}
 	out.Types = heapTypes(types)
 	for _, c := range classes {
@@ -119,6 +178,29 @@ func (m *maker) heapUse(rows int) {
 	out.Sentence = m.heapSentence(h)
 	out.Unknown = heapUnknown(h)
 	m.doc.HeapUse = out
+}
+
+// leastHolder is the share of what is reachable from which a place of the tree is shown without being asked for.
+const leastHolder = 0.02
+
+// largeHolders keeps the large places of the tree. Whoever is large has large parents, so that it stays a tree.
+func largeHolders(list []evidence.Holder, live uint64, rows int) []evidence.Holder {
+	var kept []evidence.Holder
+	for _, h := range list {
+		if float64(h.Bytes) >= leastHolder*float64(live) && len(kept) < 2*rows {
+			kept = append(kept, h)
+		}
+	}
+	return kept
+}
+
+func (m *maker) holder(h *evidence.Holder) Holder {
+	out := Holder{Depth: h.Depth, Kind: h.Kind.String(), Name: Clip(h.Name, maxSentence), Objects: h.Objects, Bytes: h.Bytes, OwnObjects: h.OwnObjects, OwnBytes: h.Own}
+	if h.Kind == evidence.StepStack {
+		out.Stack = m.cite(evidence.StackRef(h.Stack))
+		out.Place, _ = m.notable(h.Stack)
+	}
+	return out
 }
 
 // withObjects leaves out the groups that keep nothing but their stacks.
@@ -166,13 +248,13 @@ func (m *maker) heapSentence(h *evidence.HeapUse) string {
 	var parts []string
 	for _, t := range h.Types {
 		if share := float64(t.Bytes) / float64(h.LiveBytes); share >= largeShare && t.Name != "" && len(parts) < 3 {
-			parts = append(parts, fmt.Sprintf("%.0f %% is %s", 100*share, Clip(t.Name, maxSentence)))
+			parts = append(parts, fmt.Sprintf("%s is %s", Part(t.Bytes, h.LiveBytes), Clip(t.Name, maxSentence)))
 		}
 	}
 	for i := range h.Retained {
 		r := &h.Retained[i]
 		if share := float64(r.Bytes) / float64(h.LiveBytes); share >= largeShare {
-			parts = append(parts, fmt.Sprintf("%.0f %% is kept by %s alone%s", 100*share, Plural(r.Goroutines, "goroutine"), m.whereabouts(r)))
+			parts = append(parts, fmt.Sprintf("%s is kept by %s alone%s", Part(r.Bytes, h.LiveBytes), Plural(r.Goroutines, "goroutine"), m.whereabouts(r)))
 			break
 		}
 	}
@@ -180,6 +262,18 @@ func (m *maker) heapSentence(h *evidence.HeapUse) string {
 		s += ": " + strings.Join(parts, ", ")
 	}
 	return s
+}
+
+// Part is a part of a whole in per cent. What is not all is not rounded to all.
+func Part(part, whole uint64) string {
+	if whole == 0 {
+		return "?"
+	}
+	p := 100 * float64(part) / float64(whole)
+	if part < whole && p > 99.9 {
+		p = 99.9
+	}
+	return fmt.Sprintf("%.1f %%", p)
 }
 
 // whereabouts says in which function a group is.

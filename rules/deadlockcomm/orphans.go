@@ -114,7 +114,7 @@ func (t *teller) orphanFinding(k *derive.Knot, what loss) diagnosis.Finding {
 		Fix:        lossFixes[what],
 		Next:       []string{"look, in the functions that were given what they wait for, for a way out without the send, close, Done or Signal"},
 	}
-	f.Because = append(f.Because, t.behind(k)...)
+	f.Because = append(f.Because, t.g.Behind(k)...)
 	return f
 }
 

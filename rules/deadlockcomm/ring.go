@@ -70,7 +70,7 @@ func (t *teller) ring(k *derive.Knot) {
 		t.p.Silent("goroutine %d and others wait for each other to begin: they may just have nothing to do", t.g.ID(links[0].Row))
 		return
 	}
-	key := t.key(k)
+	key := t.g.RingKey(k)
 	if at, ok := t.index[key]; ok {
 		t.more(&t.findings[at], k)
 		return
@@ -92,7 +92,7 @@ func (t *teller) ring(k *derive.Knot) {
 	for _, l := range links[:min(len(links), reasonsNamed)] {
 		f.Because = append(f.Because, t.g.LinkReason(l))
 	}
-	f.Because = append(f.Because, t.behind(k)...)
+	f.Because = append(f.Because, t.g.Behind(k)...)
 	if f.Confidence < diagnosis.Proved {
 		f.Settle = "a second core some seconds later shows whether the same goroutines wait at the same lines"
 	}
@@ -155,16 +155,6 @@ func (t *teller) explains(l derive.KnotLink) int {
 	return 1
 }
 
-// key are the lines of a circle, whichever of them comes first.
-func (t *teller) key(k *derive.Knot) string {
-	var lines []string
-	for _, l := range k.Ring {
-		lines = append(lines, t.g.At(l.Row))
-	}
-	slices.Sort(lines)
-	return strings.Join(slices.Compact(lines), "|") + fmt.Sprint(k.Proved, k.Grip)
-}
-
 // more adds a circle to the finding of another one at the same lines.
 func (t *teller) more(f *diagnosis.Finding, k *derive.Knot) {
 	f.Affected += len(k.Victims)
@@ -219,26 +209,6 @@ func (t *teller) ringAgainst(k *derive.Knot) []diagnosis.Reason {
 		say(t.g.Refs(k.Members, 3), t.g.Unproved(k))
 	}
 	return list
-}
-
-// behind counts those who wait behind a circle or behind orphans.
-func (t *teller) behind(k *derive.Knot) []diagnosis.Reason {
-	inside := map[uint32]bool{}
-	for _, row := range k.Members {
-		inside[row] = true
-	}
-	others := slices.DeleteFunc(slices.Clone(k.Victims), func(row uint32) bool { return inside[row] })
-	if len(others) == 0 {
-		return nil
-	}
-	text := derive.Count(len(others), "other goroutine waits", "other goroutines wait") + " behind them"
-	if at := t.g.At(others[0]); at != "" {
-		text += fmt.Sprintf(", goroutine %d%s", t.g.ID(others[0]), at)
-	}
-	if oldest := t.g.Oldest(k.Victims); oldest > 0 {
-		text += fmt.Sprintf("; the longest wait has lasted at least %d s", oldest)
-	}
-	return []diagnosis.Reason{{Text: text, Refs: t.g.Refs(others, 3)}}
 }
 
 // ringLines are the blocked statements of the circle, then where its locks were taken.

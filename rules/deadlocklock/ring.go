@@ -44,7 +44,7 @@ type teller struct {
 
 // ring reports a circle of locks, or adds it to the finding of another circle at the same lines.
 func (t *teller) ring(k *derive.Knot) {
-	key := t.key(k)
+	key := t.g.RingKey(k)
 	if at, ok := t.index[key]; ok {
 		t.more(&t.findings[at], k)
 		return
@@ -71,7 +71,7 @@ func (t *teller) ring(k *derive.Knot) {
 			Text: "nobody else can unlock it: the mutex of a sync.Once is its own, and only the Do that has locked it unlocks it, when its function returns"})
 	}
 	f.Because = append(f.Because, t.between(k)...)
-	f.Because = append(f.Because, t.behind(k)...)
+	f.Because = append(f.Because, t.g.Behind(k)...)
 	if f.Confidence == diagnosis.Possible {
 		f.Severity = diagnosis.Warning
 	}
@@ -97,16 +97,6 @@ func (t *teller) confidence(k *derive.Knot) diagnosis.Confidence {
 // unlocks in a deferred call; Go 1.21 to 1.26), with that call pending. Any other lock might be unlocked by somebody else.
 func (t *teller) sealed(k *derive.Knot) bool {
 	return k.Grip == derive.GripPending && !slices.ContainsFunc(k.Ring, func(l derive.KnotLink) bool { return t.form(l) != formOnce })
-}
-
-// key are the lines of a circle, whichever of them comes first.
-func (t *teller) key(k *derive.Knot) string {
-	var lines []string
-	for _, l := range k.Ring {
-		lines = append(lines, t.g.At(l.Row))
-	}
-	slices.Sort(lines)
-	return strings.Join(slices.Compact(lines), "|") + fmt.Sprint(k.Proved, k.Grip)
 }
 
 // more adds a circle to the finding of another one at the same lines.
@@ -205,19 +195,6 @@ func (t *teller) between(k *derive.Knot) []diagnosis.Reason {
 		}
 	}
 	return nil
-}
-
-// behind counts those who wait behind the circle.
-func (t *teller) behind(k *derive.Knot) []diagnosis.Reason {
-	others := slices.DeleteFunc(slices.Clone(k.Victims), func(row uint32) bool { return slices.Contains(k.Members, row) })
-	if len(k.Members) > sampleVictims || len(others) == 0 {
-		return nil
-	}
-	text := derive.Count(len(others), "goroutine that is not in the circle waits", "goroutines that are not in the circle wait") + " behind it"
-	if oldest := t.g.Oldest(k.Victims); oldest > 0 {
-		text += fmt.Sprintf("; the longest wait has lasted at least %d s", oldest)
-	}
-	return []diagnosis.Reason{{Text: text, Refs: t.g.Refs(others, 3)}}
 }
 
 func (t *teller) against(k *derive.Knot) []diagnosis.Reason {

@@ -2,6 +2,7 @@ package derive
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/gopostmortem/postmortem/analyze/diagnosis"
@@ -237,4 +238,34 @@ func (g *WaitGraph) Unproved(k *Knot) string {
 		return "whether somebody else can still wake them could not be searched for: " + p.Refused
 	}
 	return "something that is alive in the process leads to what they wait for, so that it cannot be proved that nobody else wakes them"
+}
+
+// RingKey is the same for circles that run over the same lines with the same certainty, whichever of their members comes first.
+func (g *WaitGraph) RingKey(k *Knot) string {
+	var lines []string
+	for _, l := range k.Ring {
+		lines = append(lines, g.At(l.Row))
+	}
+	slices.Sort(lines)
+	return strings.Join(slices.Compact(lines), "|") + fmt.Sprint(k.Proved, k.Grip)
+}
+
+// Behind counts those who wait behind the members of a knot, with the first of them; nil when there are none.
+func (g *WaitGraph) Behind(k *Knot) []diagnosis.Reason {
+	inside := map[uint32]bool{}
+	for _, row := range k.Members {
+		inside[row] = true
+	}
+	others := slices.DeleteFunc(slices.Clone(k.Victims), func(row uint32) bool { return inside[row] })
+	if len(others) == 0 {
+		return nil
+	}
+	text := Count(len(others), "other goroutine waits", "other goroutines wait") + " behind them"
+	if at := g.At(others[0]); at != "" {
+		text += fmt.Sprintf(", goroutine %d%s", g.ID(others[0]), at)
+	}
+	if oldest := g.Oldest(k.Victims); oldest > 0 {
+		text += fmt.Sprintf("; the longest wait has lasted at least %d s", oldest)
+	}
+	return []diagnosis.Reason{{Text: text, Refs: g.Refs(others, 3)}}
 }

@@ -34,7 +34,7 @@ func Write(w io.Writer, doc *report.Document, opt Options) error {
 		write func(*section, *report.Document)
 	}{
 		{"", header}, {"Verdict", verdict}, {"Impact", impact}, {"Timeline", timeline}, {"Findings", nil},
-		{"Who waits for what", graph}, {"Ruled out and not checked", silent}, {"Environment", environment},
+		{"Who waits for what", graph}, {"What the heap holds", heap}, {"Ruled out and not checked", silent}, {"Environment", environment},
 		{"Reproduce this report", reproduce}, {"Next steps", next}, {"To be written by people", toDo},
 	} {
 		if s.write == nil {

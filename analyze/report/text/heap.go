@@ -25,11 +25,12 @@ func WriteHeap(w io.Writer, doc *report.Document, opt Options) error {
 func (p *page) heap(h *report.HeapUse) {
 	p.tone(strong).para("", h.Sentence+".")
 	p.next = plain
+	p.holders(h)
 	if len(h.Types) > 0 {
 		p.head("Types of what is reachable")
 		rows := [][]string{{"bytes", "share", "objects", "type"}}
 		for _, t := range h.Types {
-			rows = append(rows, []string{report.Size(t.Bytes), share(t.Bytes, h.LiveBytes), report.Count(int(t.Objects)), typeName(t)})
+			rows = append(rows, []string{report.Size(t.Bytes), report.Part(t.Bytes, h.LiveBytes), report.Count(int(t.Objects)), t.Text()})
 		}
 		p.table(rows)
 	}
@@ -37,8 +38,7 @@ func (p *page) heap(h *report.HeapUse) {
 	p.classes(h)
 	if o := h.Omitted; o != nil {
 		p.blank()
-		p.para("", fmt.Sprintf("Left out: %s, %s, %s; --all shows them.", report.Plural(o.Types, "type"), report.Plural(o.Groups, "group"),
-			report.Plural(o.Classes, "allocation class row")))
+		p.para("", fmt.Sprintf("Left out: %s; --all shows them.", rest(o)))
 	}
 	if len(h.Unknown) > 0 {
 		p.head("Not known")
@@ -48,14 +48,36 @@ func (p *page) heap(h *report.HeapUse) {
 	}
 }
 
-func typeName(t report.HeapType) string {
-	switch {
-	case t.Name == "":
-		return "(type not known)"
-	case t.Trust == "guessed":
-		return t.Name + "  (guessed)"
+// rest names what was left out.
+func rest(o *report.HeapRest) string {
+	var parts []string
+	for _, part := range []struct {
+		n    int
+		what string
+	}{{o.Holders, "small holder"}, {o.Types, "type"}, {o.Groups, "group of goroutines"}, {o.Classes, "row of allocation classes"}} {
+		if part.n > 0 {
+			what, of, _ := strings.Cut(part.what, " of ")
+			if text := report.Plural(part.n, what); of != "" {
+				parts = append(parts, text+" of "+of)
+			} else {
+				parts = append(parts, text)
+			}
+		}
 	}
-	return t.Name
+	return strings.Join(parts, ", ")
+}
+
+// holders writes the tree of what holds what.
+func (p *page) holders(h *report.HeapUse) {
+	if len(h.Holders) == 0 {
+		return
+	}
+	p.head("Held by (each object once, on a shortest way from a variable or a stack)")
+	rows := [][]string{{"bytes", "share", "objects", "who"}}
+	for _, at := range h.Holders {
+		rows = append(rows, []string{report.Size(at.Bytes), report.Part(at.Bytes, h.LiveBytes), report.Count(int(at.Objects)), strings.Repeat("  ", at.Depth) + at.Text()})
+	}
+	p.table(rows)
 }
 
 // keepers writes which goroutines keep memory that nobody else does.
@@ -65,7 +87,7 @@ func (p *page) keepers(h *report.HeapUse) {
 	}
 	p.head("Kept by goroutines alone (free if they ended)")
 	for _, r := range h.Retained {
-		s := fmt.Sprintf("%s (%s) in %s by %s", report.Size(r.Bytes), share(r.Bytes, h.LiveBytes), report.Plural(int(r.Objects), "object"),
+		s := fmt.Sprintf("%s (%s) in %s by %s", report.Size(r.Bytes), report.Part(r.Bytes, h.LiveBytes), report.Plural(int(r.Objects), "object"),
 			report.Plural(r.Goroutines, "goroutine"))
 		if r.Place != "" {
 			s += " in " + r.Place
@@ -76,7 +98,7 @@ func (p *page) keepers(h *report.HeapUse) {
 		p.hang("  ", "    ", s)
 		var types []string
 		for _, t := range r.Types[:min(len(r.Types), 3)] {
-			types = append(types, fmt.Sprintf("%s of %s", report.Size(t.Bytes), typeName(t)))
+			types = append(types, fmt.Sprintf("%s of %s", report.Size(t.Bytes), t.Text()))
 		}
 		detail := strings.Join(types, ", ")
 		if r.StackBytes > 0 {
@@ -108,14 +130,6 @@ func (p *page) classes(h *report.HeapUse) {
 		rows = append(rows, []string{report.Size(c.Bytes), report.Count(int(c.Objects)), live, size, pointers})
 	}
 	p.table(rows)
-}
-
-// share is a part of a whole in per cent.
-func share(part, whole uint64) string {
-	if whole == 0 {
-		return "?"
-	}
-	return fmt.Sprintf("%.1f %%", 100*float64(part)/float64(whole))
 }
 
 // table writes rows with aligned columns: numbers to the right, the last column to the left and unbroken. The first row is the head.
