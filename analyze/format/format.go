@@ -80,6 +80,7 @@ const (
 	ReadingGoroutines = "reading goroutines"
 	IndexingHeap      = "indexing the heap"
 	MarkingHeap       = "marking the heap"
+	CountingHeap      = "counting the heap"
 )
 
 // Report calls Progress when there is one.

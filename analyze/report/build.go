@@ -210,6 +210,9 @@ func (m *maker) next() {
 	if len(m.doc.Waits.Nodes) > 0 {
 		add(m.tool() + " graph" + m.files())
 	}
+	if m.doc.HeapUse != nil {
+		add(m.tool() + " heap" + m.files())
+	}
 	if m.c.Goroutines().Len() > 0 {
 		add(m.tool() + " stacks" + m.files())
 	}

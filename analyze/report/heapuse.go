@@ -1,7 +1,9 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/gopostmortem/postmortem/analyze/evidence"
@@ -96,7 +98,7 @@ func (t HeapType) Text() string {
 	case t.Name == "":
 		return unknownType
 	case t.Trust == evidence.TrustGuessed.String():
-		return t.Name + "  (guessed)"
+		return t.Name + " (guessed)"
 	}
 	return t.Name
 }
@@ -132,6 +134,9 @@ func Heap(c *evidence.Case, meta Meta, rows int) *Document {
 	return m.doc
 }
 
+// HeapOnly reports whether a Document answers what is on the heap, and is no diagnosis: that always has a verdict.
+func (d *Document) HeapOnly() bool { return d.HeapUse != nil && d.Verdict.Status == "" }
+
 // dropUncited keeps the stacks that something refers to.
 func (m *maker) dropUncited() {
 	var kept []Group
@@ -154,9 +159,10 @@ func (m *maker) heapUse(rows int) {
 	holders := h.Holders
 	types, classes, retained := h.Types, h.Classes, withObjects(h.Retained)
 	if rows >= 0 {
+		large := slices.DeleteFunc(slices.Clone(retained), func(r evidence.Retained) bool { return float64(r.Bytes) < leastKept*float64(h.LiveBytes) })
 		rest = HeapRest{Types: len(types) - min(len(types), rows), Classes: len(classes) - min(len(classes), rows),
-			Groups: len(retained) - min(len(retained), rows)}
-		types, classes, retained = types[:min(len(types), rows)], classes[:min(len(classes), rows)], retained[:min(len(retained), rows)]
+			Groups: len(retained) - min(len(large), rows)}
+		types, classes, retained = types[:min(len(types), rows)], classes[:min(len(classes), rows)], large[:min(len(large), rows)]
 	}
 	if rows >= 0 {
 		holders = largeHolders(holders, h.LiveBytes, rows)
@@ -180,15 +186,26 @@ func (m *maker) heapUse(rows int) {
 	m.doc.HeapUse = out
 }
 
+// leastKept is the share of what is reachable from which a group of goroutines is shown without being asked for.
+const leastKept = 0.001
+
 // leastHolder is the share of what is reachable from which a place of the tree is shown without being asked for.
 const leastHolder = 0.02
 
-// largeHolders keeps the large places of the tree. Whoever is large has large parents, so that it stays a tree.
+// largeHolders keeps the largest places of the tree, twice as many as rows. A parent is as large as its children at least and stands before
+// them, so that it stays a tree.
 func largeHolders(list []evidence.Holder, live uint64, rows int) []evidence.Holder {
+	order := make([]int, len(list))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(i, k int) int { return cmp.Compare(list[k].Bytes, list[i].Bytes) })
+	order = order[:min(len(order), 2*rows)]
+	slices.Sort(order)
 	var kept []evidence.Holder
-	for _, h := range list {
-		if float64(h.Bytes) >= leastHolder*float64(live) && len(kept) < 2*rows {
-			kept = append(kept, h)
+	for _, i := range order {
+		if float64(list[i].Bytes) >= leastHolder*float64(live) {
+			kept = append(kept, list[i])
 		}
 	}
 	return kept

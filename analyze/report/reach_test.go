@@ -47,7 +47,7 @@ func leakedBy(more func(*evidence.Builder)) *diagnosis.Result {
 	b.PoolUse(evidence.PoolUse{Pool: database, Goroutine: 40, Role: evidence.PoolWaits, Slots: 1})
 	b.PoolUse(evidence.PoolUse{Pool: database, Goroutine: 7, Role: evidence.PoolHolds, Slots: 1, Grade: evidence.HoldUnique, Why: "its Rows are not closed"})
 	b.Proof(evidence.Proof{Done: true, Candidates: 41, Never: 32, Objects: 12_000, Bytes: 3 << 20, Precise: 900, Doubtful: 3})
-	b.HeapUse(evidence.HeapUse{Objects: 20_000, Bytes: 5 << 20, LiveObjects: 12_000, LiveBytes: 3 << 20})
+	b.HeapUse(counted(send, start))
 	b.Coverage(evidence.Coverage{GoroutinesSeen: 35, GoroutinesUnwound: 35, ThreadsSeen: 5, ThreadsUnwound: 5})
 	if more != nil {
 		more(b)

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -12,11 +14,12 @@ import (
 	"github.com/gopostmortem/postmortem/analyze/report"
 	"github.com/gopostmortem/postmortem/analyze/report/heapprofile"
 	"github.com/gopostmortem/postmortem/analyze/report/jsonreport"
+	"github.com/gopostmortem/postmortem/analyze/report/markdown"
 	"github.com/gopostmortem/postmortem/analyze/report/text"
 )
 
 // defaultHeapRows is how many rows of each list are shown without --all.
-const defaultHeapRows = 20
+const defaultHeapRows = 12
 
 // census is one run of the command heap.
 type census struct {
@@ -27,29 +30,35 @@ type census struct {
 	pprof string
 }
 
+// heapFormats are the forms in which a count of the heap is written.
+var heapFormats = []string{"text", "markdown", "json"}
+
 func (a *app) heapCommand() *cobra.Command {
 	run := &census{}
 	cmd := &cobra.Command{
 		Use:   "heap FILE...",
 		Short: "Say what holds the memory: types, allocation classes, and which goroutines keep it",
-		Long: `Count the heap of a core object by object: what is reachable and what is garbage, by type, by allocation class, and what a group of
-goroutines (one stack, one go statement) keeps alive alone, so that it would be free if they ended.
+		Long: `Count the heap of a core object by object: what is reachable and what is garbage; which variables and stacks hold it, through which
+types; by type, by allocation class; and what a group of goroutines (one stack, one go statement) keeps alive alone, so that it would be free
+if they ended.
 
 Types are read where the runtime keeps them and where typed pointers lead; without debug information fewer are known, and guesses are called
 that. Memory outside of the Go heap is not counted. The core has to be complete for reachability; otherwise what is allocated is counted, and
 the reason is said.
 
---pprof FILE writes a profile for go tool pprof: its leaves are types, above them stand the stacks of the goroutines that keep them. Where
-objects were allocated is not in a core.`,
+--pprof FILE writes a profile for go tool pprof: its leaves are types, above them stand the types through which they are held, and the variable
+or the stack of goroutines at the root. The cumulative figures of a type are what is held through it. Where objects were allocated is not in a
+core.`,
 		Example: `  postmortem heap core.1234
   postmortem heap core.1234 --all
+  postmortem heap core.1234 -f markdown > heap.md
   postmortem heap core.1234 -f json
   postmortem heap core.1234 --pprof heap.pb.gz && go tool pprof -top heap.pb.gz`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return a.heap(cmd, run, args) },
 	}
 	set := cmd.Flags()
-	set.StringVarP(&run.out.format, "format", "f", "text", "format of what goes to stdout: text or json")
+	set.StringVarP(&run.out.format, "format", "f", "text", "format of what goes to stdout: "+strings.Join(heapFormats, ", "))
 	set.IntVar(&run.top, "top", defaultHeapRows, "how many rows of each list to show")
 	set.BoolVar(&run.all, "all", false, "show every row")
 	set.StringVar(&run.pprof, "pprof", "", "write a profile for go tool pprof to `FILE`")
@@ -59,8 +68,8 @@ objects were allocated is not in a core.`,
 }
 
 func (a *app) heap(cmd *cobra.Command, run *census, files []string) error {
-	if run.out.format != "text" && run.out.format != "json" {
-		return fmt.Errorf("format %q: the heap is written as text or json", run.out.format)
+	if !slices.Contains(heapFormats, run.out.format) {
+		return fmt.Errorf("format %q: the heap is written as one of %s", run.out.format, strings.Join(heapFormats, ", "))
 	}
 	if run.top < 1 {
 		return fmt.Errorf("--top %d: want a number above zero; --all shows every row", run.top)
@@ -87,8 +96,11 @@ func (a *app) heap(cmd *cobra.Command, run *census, files []string) error {
 			return fmt.Errorf("writing %s: %w", run.pprof, err)
 		}
 	}
-	if run.out.format == "json" {
+	switch run.out.format {
+	case "json":
 		return jsonreport.Write(a.stdout, doc, jsonreport.Options{})
+	case "markdown":
+		return markdown.WriteHeap(a.stdout, doc, markdown.Options{})
 	}
 	return text.WriteHeap(a.stdout, doc, looks)
 }

@@ -123,12 +123,12 @@ func heapFigures(h *evidence.Heap) string {
 	}{{h.Live, "%s live on the heap"}, {h.InUse, "%s in spans in use"}, {h.Stacks, "%s of stacks"},
 		{h.Sys, "%s obtained from the system"}, {h.Goal, "the next collection at %s"}} {
 		if figure.bytes > 0 {
-			parts = append(parts, fmt.Sprintf(figure.text, amount(figure.bytes)))
+			parts = append(parts, fmt.Sprintf(figure.text, derive.Bytes(figure.bytes)))
 		}
 	}
 	switch {
 	case h.Limit > 0 && h.Limit < math.MaxInt64:
-		parts = append(parts, "GOMEMLIMIT "+amount(h.Limit))
+		parts = append(parts, "GOMEMLIMIT "+derive.Bytes(h.Limit))
 	case h.Limit == math.MaxInt64:
 		parts = append(parts, "no GOMEMLIMIT")
 	}
@@ -153,18 +153,4 @@ func largest(c *evidence.Case, frames *derive.Frames, top int) []diagnosis.Reaso
 		})
 	}
 	return reasons
-}
-
-// amount writes an amount of memory for a sentence: "3.2 GB", in powers of 1024 as the runtime counts.
-func amount(n uint64) string {
-	const step = 1024
-	units := []string{"bytes", "KB", "MB", "GB", "TB", "PB", "EB"}
-	v, i := float64(n), 0
-	for v >= step && i < len(units)-1 {
-		v, i = v/step, i+1
-	}
-	if i == 0 {
-		return fmt.Sprintf("%d bytes", n)
-	}
-	return fmt.Sprintf("%.1f %s", v, units[i])
 }

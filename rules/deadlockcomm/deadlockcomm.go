@@ -42,7 +42,7 @@ var Rule = &diagnosis.Rule{
 	Needs: []evidence.Kinds{evidence.KindGoroutines | evidence.KindSyncs | evidence.KindProof | evidence.KindWakers,
 		evidence.KindGoroutines | evidence.KindSyncs | evidence.KindWakers, evidence.KindGoroutines | evidence.KindSyncs | evidence.KindProof,
 		evidence.KindGoroutines},
-	Uses: []diagnosis.Dependency{derive.OfWaitGraph},
+	Uses: []diagnosis.Dependency{derive.OfWaitGraph, derive.OfSlots},
 	Run:  run,
 }
 
@@ -51,11 +51,15 @@ func run(p *diagnosis.Pass) error {
 	if err != nil {
 		return err
 	}
+	slots, err := diagnosis.Of(p, derive.OfSlots)
+	if err != nil {
+		return err
+	}
 	p.Silent("no goroutines that somebody needs wait for what can never come")
 	if proof := p.Case.Proof; proof != nil && !proof.Done {
 		p.Silent("no circle of channels, wait groups and locks is seen; whether goroutines can never wake could not be proved: %s", proof.Refused)
 	}
-	t := &teller{p: p, c: p.Case, g: graph, index: map[string]int{}}
+	t := &teller{p: p, c: p.Case, g: graph, dead: slots.DeadPools(), index: map[string]int{}}
 	for i := range graph.Knots {
 		t.judge(&graph.Knots[i])
 	}

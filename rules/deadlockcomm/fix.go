@@ -24,6 +24,8 @@ const (
 		"the error, and let the receiver give up when a context is done."
 	receiverFix = "Whoever receives must go on until the channel is closed, or tell the senders that it has gone: let each send be a case of a select " +
 		"with a context or a done channel, or make the buffer as large as what will be sent."
+	caseFix = "All that the select listens to has gone: whoever sends must send or close on every way out, and a case for the end (ctx.Done(), a channel that " +
+		"its owner closes) lets it give up."
 	nilFix = "The channel was never made, or a variable with the same name hides it: make it before the goroutines start. A nil channel is of use only as " +
 		"a case of a select that is to be left out."
 )

@@ -3,6 +3,7 @@ package deadlockcomm
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/gopostmortem/postmortem/analyze/diagnosis"
 	"github.com/gopostmortem/postmortem/analyze/diagnosis/derive"
@@ -18,15 +19,18 @@ const (
 	lossReceiver      // they wait to send
 	lossDone          // of a wait group
 	lossSignal
-	lossNil // the channel is nil
+	lossNil      // the channel is nil
+	lossCase     // they wait in a select
+	lossNilCases // so they do, and all of its channels are nil
 )
 
 // lossWords end the sentence "N goroutines wait ...".
 var lossWords = []string{"for what nobody is left to do", "to receive, and nobody is left who could send or close",
 	"to send, and nobody is left who could receive", "for a wait group, and nobody is left who could call its Done",
-	"for a condition, and nobody is left who could signal it", "at a nil channel, which never lets anybody through"}
+	"for a condition, and nobody is left who could signal it", "at a nil channel, which never lets anybody through",
+	"in a select, and nobody is left who could make one of its cases possible", "in a select whose channels are all nil"}
 
-var lossFixes = []string{mixedFix, receiveFix, receiverFix, groupFix, condFix, nilFix}
+var lossFixes = []string{mixedFix, receiveFix, receiverFix, groupFix, condFix, nilFix, caseFix, nilFix}
 
 // lossOf tells by the wait reason of a member.
 func (t *teller) lossOf(k *derive.Knot) loss {
@@ -56,7 +60,19 @@ func (t *teller) lossOf(k *derive.Knot) loss {
 	case evidence.WaitSignal:
 		return lossSignal
 	}
-	return lossUnknown
+	return t.selectLoss(int(k.Members[0]))
+}
+
+// selectLoss tells of a member that waits in a select. The runtime puts a goroutine into the queues of all its channels that are not nil
+// (runtime/select.go, selectgo, Go 1.21 to 1.26).
+func (t *teller) selectLoss(row int) loss {
+	switch proof := t.c.Proof; {
+	case !strings.HasPrefix(t.c.Goroutines().At(row).Reason, "select"):
+		return lossUnknown
+	case proof != nil && proof.Done && len(t.c.Waits(row)) == 0:
+		return lossNilCases
+	}
+	return lossCase
 }
 
 // orphans reports goroutines that nothing can wake and that somebody needs. Those of the same stack are one finding.
@@ -87,6 +103,11 @@ func (t *teller) orphans(k *derive.Knot) {
 func (t *teller) needed(k *derive.Knot) bool {
 	if k.Wanted.By == derive.WantedByNobody {
 		t.p.Silent("goroutine %d and others can never wake, but nobody waits for them: see goroutine-leak", t.g.ID(k.Members[0]))
+		return false
+	}
+	if !slices.ContainsFunc(k.Members, func(row uint32) bool { return t.dead[row] == nil }) {
+		t.p.Silent("goroutine %d and others wait for a slot of %s, from which nothing comes any more: see resource-exhaustion",
+			t.g.ID(k.Members[0]), t.dead[k.Members[0]].Name)
 		return false
 	}
 	if t.g.Hogs(k) {
@@ -165,7 +186,7 @@ func (t *teller) need(k *derive.Knot) diagnosis.Reason {
 }
 
 func (t *teller) orphanAgainst(k *derive.Knot, what loss) []diagnosis.Reason {
-	if what == lossNil {
+	if what == lossNil || what == lossNilCases {
 		return nil
 	}
 	return []diagnosis.Reason{{Text: "who was to wake them has gone, so the line where that was left out is not in the evidence", Refs: t.g.Refs(k.Members, 1)}}

@@ -23,7 +23,8 @@ type teller struct {
 	p        *diagnosis.Pass
 	c        *evidence.Case
 	g        *derive.WaitGraph
-	index    map[string]int // what a finding is of -> index in findings
+	dead     map[uint32]*derive.Resource // see derive.Slots.DeadPools
+	index    map[string]int              // what a finding is of -> index in findings
 	findings []diagnosis.Finding
 }
 
@@ -68,6 +69,10 @@ func (t *teller) ring(k *derive.Knot) {
 	links := t.inOrder(k)
 	if !t.pressed(k) {
 		t.p.Silent("goroutine %d and others wait for each other to begin: they may just have nothing to do", t.g.ID(links[0].Row))
+		return
+	}
+	if k.Idle && (k.Grip == derive.GripWeak || len(k.Loose) > 0) {
+		t.p.Silent("goroutine %d and others may just have nothing to do: others that they wait for can still run", t.g.ID(links[0].Row))
 		return
 	}
 	key := t.g.RingKey(k)

@@ -30,9 +30,15 @@ func waiting(n int) string { return derive.Count(n, "goroutine waits", "goroutin
 func (t *teller) orphaned(k *derive.Knot) {
 	name := t.g.Name(k.Objects[0])
 	f := t.lostFinding(k.Victims, evidence.SyncRef(k.Objects[0]), t.g.Refs(k.Members, sampleVictims))
+	f.Locations = t.waiterLines(k.Members) // the line of the Lock, before those of others who wait for these goroutines
+	for _, l := range t.waiterLines(k.Victims) {
+		if len(f.Locations) < maxWaiterLines && !slices.Contains(f.Locations, l) {
+			f.Locations = append(f.Locations, l)
+		}
+	}
 	f.Claim = fmt.Sprintf("%s for %s, which is locked, and nobody is left who could unlock it%s", waiting(len(k.Victims)), name, t.g.At(k.Members[0]))
 	f.Because = append(t.g.ProofReason(k), diagnosis.Reason{Refs: append(t.g.Refs(k.Members, 3), evidence.SyncRef(k.Objects[0])),
-		Text: fmt.Sprintf("%s is locked, %s for it, and no goroutine holds it: who took it has ended, or has returned without the Unlock", name, waiting(len(k.Members)))})
+		Text: fmt.Sprintf("%s is locked, %s for it, and no goroutine is seen to hold it: who took it has ended, has returned without the Unlock, or can never go on either", name, waiting(len(k.Members)))})
 	f.Confidence, f.Severity = diagnosis.Proved, diagnosis.Critical
 	t.findings = append(t.findings, f)
 }

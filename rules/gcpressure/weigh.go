@@ -110,7 +110,6 @@ func (g *pressure) finding() diagnosis.Finding {
 	}
 	if m := derive.MemoryOf(g.c, g.f); len(m.Reasons) > 0 {
 		f.Because = append(f.Because[:len(f.Because):len(f.Because)], m.Reasons...)
-		f.Next = append(f.Next, "postmortem heap CORE shows all that is kept alive, and by whom")
 	}
 	if g.firm || float64(g.assists) >= g.p.Limit("min-assists") {
 		f.Confidence = diagnosis.Likely

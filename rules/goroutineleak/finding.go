@@ -26,6 +26,9 @@ func (l *leak) finding(s *site, more rest) diagnosis.Finding {
 		Next: []string{"compare the number of goroutines in two dumps or cores, some minutes apart",
 			"with Go 1.26 and GOEXPERIMENT=goroutineleakprofile, look at /debug/pprof/goroutineleak of a living process"},
 	}
+	if p := l.c.Proof; !counted && p != nil && p.Done {
+		f.Next = append(f.Next, "what they keep was not counted: `postmortem heap` does")
+	}
 	if s.count > 1 && s.pool() {
 		f.Against = append(f.Against, diagnosis.Reason{Refs: []evidence.Ref{s.first.Ref(), evidence.GoroutineRef(s.parents.alive)},
 			Text: "they look like a pool of workers whose work has ended: one goroutine started them all, and they wait for one object"})

@@ -63,7 +63,7 @@ var Rule = &diagnosis.Rule{
 		{Name: "explosion-goroutines", Doc: "from so many on, a crowd that is most of a process in evidence without addresses is left to " +
 			"goroutine-explosion", Default: 1000, Origin: "min-goroutines of goroutine-explosion, which names the leak as the other reading"},
 	},
-	Uses: []diagnosis.Dependency{derive.OfFrames, derive.OfOrigins, derive.OfWaitGraph},
+	Uses: []diagnosis.Dependency{derive.OfFrames, derive.OfOrigins, derive.OfWaitGraph, derive.OfSlots},
 	Run:  run,
 }
 
@@ -74,7 +74,8 @@ type leak struct {
 	f       *derive.Frames
 	origins derive.Origins
 	graph   *derive.WaitGraph
-	main    bool // the main goroutine can never wake
+	dead    map[uint32]*derive.Resource // see derive.Slots.DeadPools
+	main    bool                        // the main goroutine can never wake
 }
 
 func run(p *diagnosis.Pass) error {
@@ -90,7 +91,11 @@ func run(p *diagnosis.Pass) error {
 	if err != nil {
 		return err
 	}
-	l := &leak{p: p, c: p.Case, f: frames, origins: origins, graph: graph}
+	slots, err := diagnosis.Of(p, derive.OfSlots)
+	if err != nil {
+		return err
+	}
+	l := &leak{p: p, c: p.Case, f: frames, origins: origins, graph: graph, dead: slots.DeadPools()}
 	l.silence()
 	rows := l.never()
 	if len(rows) > 0 {

@@ -87,6 +87,8 @@ const (
 func (l *leak) fateOf(row int) (fate, *derive.Knot) {
 	k := l.graph.StuckAt(uint32(row))
 	switch {
+	case l.dead[uint32(row)] != nil: // resource-exhaustion tells of the pool
+		return fateDeadlock, k
 	case k == nil:
 		return fateLeak, nil
 	case k.Kind != derive.KnotOrphan && k.Kind != derive.KnotForever, k.Wanted.By != derive.WantedByNobody, l.queue(k):

@@ -255,6 +255,9 @@ func (h *hog) against(lock *derive.Lock, q derive.Queue) []diagnosis.Reason {
 	if h.accepts(q.Root.Holder) {
 		say(self, "the holder waits for a connection to accept: goroutines that take turns at that stand idle, not in a queue")
 	}
+	if h.leads(lock, q) {
+		say(self, "the holder waits to receive, the others ask for the lock where it took it, and nobody waits for them: so stand candidates behind a leader")
+	}
 	if lock.Oldest == 0 && q.Root.Holder.G.Seconds == 0 {
 		say(nil, "the evidence has no waiting times: it is one moment, and the holder may have let go right after it")
 	}

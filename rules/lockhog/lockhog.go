@@ -35,7 +35,7 @@ var Rule = &diagnosis.Rule{
 			"to store the result. Where the order of writes matters, hand them to one goroutine over a channel. Give every call to " +
 			"the outside a deadline.",
 		Not: "A queue for a short section (lock-hot at most), goroutines that wait their turn to read one descriptor or to accept " +
-			"connections, a sync.Once that computes (a remark), conditions and wait groups: waiting is what they are for. Fewer waiters than min-waiters stay silent.",
+			"connections, a sync.Once that computes and candidates that stand behind a leader (a remark), conditions and wait groups: waiting is what they are for. Fewer waiters than min-waiters stay silent.",
 		Before: "func (l *Ledger) Append(r Record) error {\n\tl.mu.Lock()\n\tdefer l.mu.Unlock()\n\tl.seq++\n" +
 			"\treturn l.journal.Write(r.encode(l.seq)) // a slow disk stops every caller\n}",
 		After: "func (l *Ledger) Append(r Record) error {\n\tl.mu.Lock()\n\tl.seq++\n\tseq := l.seq\n\tl.mu.Unlock()\n" +

@@ -27,8 +27,8 @@ func confidence(q derive.Queue) diagnosis.Confidence {
 // parked. A system call alone is not enough for the latter: the snapshot may have caught an ordinary short write.
 func (h *hog) severity(lock *derive.Lock, q derive.Queue) diagnosis.Severity {
 	switch {
-	case h.accepts(q.Root.Holder), lock.Once && !q.Root.Holder.Doing.Blocked():
-		return diagnosis.Info // a turn that is taken, an initialisation that computes
+	case h.accepts(q.Root.Holder), h.leads(lock, q), lock.Once && !q.Root.Holder.Doing.Blocked():
+		return diagnosis.Info // a turn that is taken, a leader, an initialisation that computes
 	case lock.Once || !q.Firm:
 		return diagnosis.Warning
 	case float64(lock.Total) >= h.p.Limit("critical-waiters"):
@@ -40,6 +40,20 @@ func (h *hog) severity(lock *derive.Lock, q derive.Queue) diagnosis.Severity {
 		return diagnosis.Critical
 	}
 	return diagnosis.Warning
+}
+
+// leads reports whether a lock looks like one that makes a leader: who has it waits to receive, all others stand by at the line where it
+// took it, and nobody needs them, be it main or a request.
+func (h *hog) leads(lock *derive.Lock, q derive.Queue) bool {
+	holder := q.Root.Holder
+	if a := holder.Doing.Activity; a != derive.ActivityReceive && a != derive.ActivitySelect || len(q.Chain) != 1 || q.Guessed {
+		return false
+	}
+	took, lines := h.c.Frame(holder.Site), h.waiterLines(lock)
+	if len(lines) != 1 || lines[0].Frame.Function != took.Function || lines[0].Frame.Line != took.Line || len(h.forEver(q)) > 0 {
+		return false
+	}
+	return !slices.ContainsFunc(lock.Waiters, func(w derive.LockWaiters) bool { return h.graph.Needs(w.Row) != derive.WantedByNobody })
 }
 
 // line is the line to open: what a blocked holder called, or for one that computes the line of the section that leads there.

@@ -2,7 +2,6 @@ package resourceexhaustion
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/gopostmortem/postmortem/analyze/diagnosis"
 	"github.com/gopostmortem/postmortem/analyze/diagnosis/derive"
@@ -30,13 +29,13 @@ func (j *judge) resource(r *derive.Resource) {
 	switch shortage := r.Shortage(); {
 	case shortage == derive.ShortageCircle:
 		j.circle(r)
-	case shared(r):
+	case r.Shared():
 		j.p.Silent("%d goroutines wait for the result of one call", r.Total)
-	case queue < j.p.Limit("min-waiters"):
+	case queue < j.p.Limit("min-waiters") && !r.Dead():
 		j.p.Silent("%d goroutines wait for %s", r.Total, r.Name)
 	case shortage == derive.ShortageLost:
 		j.lost(r)
-	case shortage == derive.ShortageStuck && r.Limit > 0 && queue >= j.p.Limit("stuck-queue")*float64(r.Limit):
+	case shortage == derive.ShortageStuck && (r.Dead() || r.Limit > 0 && queue >= j.p.Limit("stuck-queue")*float64(r.Limit)):
 		j.stuck(r)
 	case r.Guessed && len(r.Holders) == 0:
 		j.unseen(r)
@@ -45,25 +44,6 @@ func (j *judge) resource(r *derive.Resource) {
 	default:
 		j.p.Silent("%d goroutines wait for %s, but those who have its slots get on", r.Total, r.Name)
 	}
-}
-
-// shared reports whether a resource is the one result that several callers wait for.
-func shared(r *derive.Resource) bool { return strings.HasSuffix(r.Kind, "singleflight.call") }
-
-// group reports whether a resource is an errgroup: deadlock-comm reports one that waits inside of itself.
-func group(r *derive.Resource) bool { return strings.HasSuffix(r.Kind, "errgroup.Group") }
-
-// proved reports whether neither those who wait nor those who have the slots can ever wake.
-func proved(r *derive.Resource) bool {
-	if r.Never == 0 || r.Never < r.Total {
-		return false
-	}
-	for i := range r.Holders {
-		if r.Holders[i].G.Wake != evidence.WakeNever {
-			return false
-		}
-	}
-	return true
 }
 
 // sure reports whether every holder is the only one that can have its slot.
@@ -89,7 +69,7 @@ func outside(r *derive.Resource) bool {
 
 // circle reports holders that all wait for another slot.
 func (j *judge) circle(r *derive.Resource) {
-	if group(r) && !r.Guessed {
+	if r.Group() && !r.Guessed {
 		j.p.Silent("the tasks of %s start further tasks and wait for room: see deadlock-comm", r.Name)
 		return
 	}
@@ -98,7 +78,7 @@ func (j *judge) circle(r *derive.Resource) {
 	f.Fix = circleFix
 	f.Confidence, f.Severity = diagnosis.Possible, diagnosis.Warning
 	switch {
-	case proved(r):
+	case r.Dead():
 		f.Confidence, f.Severity = diagnosis.Proved, diagnosis.Critical
 	case (sure(r) || r.Self && r.Others == 0) && !r.Guessed:
 		f.Confidence, f.Severity = diagnosis.Likely, diagnosis.Critical
@@ -139,7 +119,7 @@ func (j *judge) lost(r *derive.Resource) {
 		f.Confidence = diagnosis.Possible
 	}
 	switch {
-	case proved(r):
+	case r.Dead():
 		f.Confidence, f.Severity = diagnosis.Proved, diagnosis.Critical
 	case float64(r.Oldest) >= j.p.Limit("critical-seconds") && f.Confidence == diagnosis.Likely:
 		f.Severity = diagnosis.Critical
@@ -173,7 +153,7 @@ func (j *judge) stuck(r *derive.Resource) {
 	f.Claim = j.stuckClaim(r)
 	f.Confidence, f.Severity = diagnosis.Possible, diagnosis.Warning
 	switch {
-	case proved(r):
+	case r.Dead():
 		f.Confidence, f.Severity = diagnosis.Proved, diagnosis.Critical
 	case float64(r.Oldest) < j.p.Limit("stuck-seconds") && outside(r):
 		f.Severity = diagnosis.Info // just what a limit on calls to the outside looks like under load

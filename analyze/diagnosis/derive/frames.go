@@ -77,13 +77,17 @@ func ownerOf(f evidence.Frame, p *evidence.Process) Owner {
 	if isRuntime(pkg) {
 		return OwnerRuntime
 	}
+	toolchain := p.SourceRoot != "" && strings.HasPrefix(f.File, p.SourceRoot)
+	if toolchain && p.MainModule != "cmd" && p.MainModule != "std" {
+		return OwnerStandard // whatever its name: a closure of sync.OnceValue is named after the user's function that called it
+	}
 	if own := p.MainModule; own != "" && (pkg == own || strings.HasPrefix(pkg, own+"/")) {
 		return OwnerUser
 	}
 	if pkg == "main" {
 		return OwnerUser
 	}
-	if p.SourceRoot != "" && strings.HasPrefix(f.File, p.SourceRoot) {
+	if toolchain {
 		return OwnerStandard
 	}
 	if inModuleCache(f.File) || isDependency(pkg, p) {

@@ -79,3 +79,24 @@ func TestTellersByFrame(t *testing.T) {
 		}
 	}
 }
+
+// TestOwnerByFile: the file decides before the name, because the closures of a generic function are named after whoever calls it.
+func TestOwnerByFile(t *testing.T) {
+	for _, x := range []struct {
+		function, file, module string
+		want                   Owner
+	}{
+		{"main.init.0.OnceValue[...].func3", "/usr/local/go/src/sync/oncefunc.go", "example.com/app", OwnerStandard},
+		{"example.com/app/store.Open.OnceFunc.func1", "/usr/local/go/src/sync/oncefunc.go", "example.com/app", OwnerStandard},
+		{"main.init.0.func1", "/src/app/main.go", "example.com/app", OwnerUser},
+		{"example.com/app/store.Open", "/src/app/store/open.go", "example.com/app", OwnerUser},
+		{"cmd/go/internal/work.(*Builder).Do", "/usr/local/go/src/cmd/go/internal/work/exec.go", "cmd", OwnerUser},
+		{"main.main", "/usr/local/go/src/cmd/go/main.go", "cmd", OwnerUser},
+		{"net/http.(*conn).serve", "/usr/local/go/src/net/http/server.go", "cmd", OwnerStandard},
+	} {
+		p := &evidence.Process{MainModule: x.module, SourceRoot: "/usr/local/go/src/"}
+		if got := ownerOf(evidence.Frame{Function: x.function, File: x.file}, p); got != x.want {
+			t.Errorf("%s in %s of %s belongs to %d, want %d", x.function, x.file, x.module, got, x.want)
+		}
+	}
+}

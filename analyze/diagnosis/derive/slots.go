@@ -121,7 +121,7 @@ func (s *Slots) circles() {
 	}
 	for i := range s.List {
 		r := &s.List[i]
-		r.Circle = r.Total > 0 && r.Exhausted() && (r.Self && r.Sends || len(r.Holders) > 0 && r.Lost() == 0)
+		r.Circle = r.Total > 0 && r.Exhausted() && (r.Self && r.Sends && !r.Blank || len(r.Holders) > 0 && r.Lost() == 0)
 		for k := range r.Holders {
 			h := &r.Holders[k]
 			at, ok := asks[h.G.ID]
@@ -343,6 +343,39 @@ func (r *Resource) Lost() int64 {
 		}
 	}
 	return max(0, r.Used-r.Held-ambiguous)
+}
+
+// Dead reports whether neither those who wait nor those who have the slots can ever wake.
+func (r *Resource) Dead() bool {
+	if r.Never == 0 || r.Never < r.Total {
+		return false
+	}
+	return !slices.ContainsFunc(r.Holders, func(h SlotHolder) bool { return h.G.Wake != evidence.WakeNever })
+}
+
+// Shared reports whether a resource is the one result that several callers wait for.
+func (r *Resource) Shared() bool { return strings.HasSuffix(r.Kind, "singleflight.call") }
+
+// Group reports whether a resource is an errgroup with a limit.
+func (r *Resource) Group() bool { return strings.HasSuffix(r.Kind, "errgroup.Group") }
+
+// DeadPools are the goroutines that wait for a slot of a pool from which nothing will ever come again, by row. Only what is wrong with the
+// pool explains them.
+func (s *Slots) DeadPools() map[uint32]*Resource {
+	var rows map[uint32]*Resource
+	for i := range s.List {
+		r := &s.List[i]
+		if r.Ref.Kind != evidence.RefPool || r.Shared() || r.Group() || !r.Dead() || r.Shortage() == ShortageLoad {
+			continue
+		}
+		if rows == nil {
+			rows = map[uint32]*Resource{}
+		}
+		for _, row := range r.Rows {
+			rows[row] = r
+		}
+	}
+	return rows
 }
 
 // Shortage judges a resource.

@@ -209,3 +209,45 @@ func TestSlotsByStacks(t *testing.T) {
 		t.Errorf("idle workers: %+v", list)
 	}
 }
+
+// TestSlotsDeadPools: a pool explains its waiters when neither they nor those who have its slots can ever wake.
+func TestSlotsDeadPools(t *testing.T) {
+	for name, c := range map[string]struct {
+		waiter, holder evidence.Wake
+		kind           string
+		want           bool
+	}{
+		"all are lost":       {evidence.WakeNever, evidence.WakeNever, "database/sql.DB", true},
+		"a holder may wake":  {evidence.WakeNever, evidence.WakePossible, "database/sql.DB", false},
+		"the waiter may":     {evidence.WakePossible, evidence.WakeNever, "database/sql.DB", false},
+		"one shared result":  {evidence.WakeNever, evidence.WakeNever, "golang.org/x/sync/singleflight.call", false},
+		"tasks of one group": {evidence.WakeNever, evidence.WakeNever, "golang.org/x/sync/errgroup.Group", false},
+	} {
+		s := newSketch()
+		asks := s.add(1, evidence.StateWaiting, "select", inConn, wakes(c.waiter))
+		has := s.add(1, evidence.StateWaiting, "chan receive", parkReceive+"main.a:1"+exit, wakes(c.holder))
+		s.b.Pool(evidence.Pool{Addr: poolAt, Kind: c.kind, Used: 1, Limit: 1, Waiting: -1})
+		s.use(poolAt, evidence.PoolWaits, 0, asks, 1)
+		s.use(poolAt, evidence.PoolHolds, evidence.HoldUnique, has, 1)
+		rows := s.slots().DeadPools()
+		if r := rows[0]; (r != nil) != c.want || len(rows) > 1 || r != nil && r.Addr != poolAt {
+			t.Errorf("%s: %v", name, rows)
+		}
+	}
+}
+
+// TestSlotsGivenBackByNobody: those who wait for a slot of a full semaphore and would give it back are no circle: who had the slots has lost them.
+func TestSlotsGivenBackByNobody(t *testing.T) {
+	s := newSketch()
+	s.b.Sync(evidence.Sync{Addr: poolAt, Kind: evidence.SyncChannel, Len: 2, Cap: 2, Blank: true, Waiters: -1})
+	for range 3 {
+		s.waker(poolAt, s.send(poolAt, "main.work:7"), evidence.ActReceive, evidence.WakerAhead)
+	}
+	c, f := s.finish()
+	if r := newSlots(c, f).one(t); !r.Self || !r.Sends || r.Circle || r.Shortage() != ShortageLost {
+		t.Errorf("%+v", r)
+	}
+	if g := newWaitGraph(c, f); len(g.Knots) != 0 {
+		t.Errorf("they wait for each other: %+v", g.Knots)
+	}
+}

@@ -182,6 +182,9 @@ func (g *WaitGraph) addBlocks() {
 		if s.Kind == evidence.SyncRWMutex && g.objects[at].known && (s.Locked || s.Readers > 0) && h.Reader == s.Locked {
 			continue // the lock itself says that it is held in the other way
 		}
+		if s.Kind == evidence.SyncMutex && h.Reader {
+			continue // the mutex inside an RWMutex, which only writers take (sync/rwmutex.go)
+		}
 		sends := slot && s.Cap > 0 && s.Len == s.Cap // taken by a send, given back by a receive
 		g.addBlock(h.Goroutine, block{port: portOf(at, sends), grip: holdGrip(h.Grade), slot: slot, reader: h.Reader,
 			ref: evidence.Ref{Kind: evidence.RefHold, ID: uint64(i)}})
@@ -190,6 +193,9 @@ func (g *WaitGraph) addBlocks() {
 		at, ref := g.object(w.Sync), evidence.Ref{Kind: evidence.RefWaker, ID: uint64(i)}
 		channel := g.objects[at].sync.Kind == evidence.SyncChannel
 		grip := wakerGrip(w)
+		if channel && w.Act == evidence.ActReceive && g.asksForSlot(w) {
+			continue // it would give back what it waits for
+		}
 		if !channel || w.Act != evidence.ActReceive {
 			g.addBlock(w.Goroutine, block{port: portOf(at, false), grip: grip, ref: ref})
 		}
@@ -197,6 +203,13 @@ func (g *WaitGraph) addBlocks() {
 			g.addBlock(w.Goroutine, block{port: portOf(at, true), grip: grip, ref: ref})
 		}
 	}
+}
+
+// asksForSlot reports whether a goroutine waits itself for a slot of the full semaphore that it would give one back to.
+func (g *WaitGraph) asksForSlot(w evidence.Waker) bool {
+	s := g.objects[g.index[w.Sync]].sync
+	at, ok := g.c.Goroutines().ByID(w.Goroutine)
+	return ok && at.WaitsOn == w.Sync && s.Blank && s.Cap > 0 && s.Len == s.Cap && w.Grade == evidence.WakerAhead
 }
 
 func (g *WaitGraph) addBlock(goroutine int64, b block) {

@@ -320,3 +320,40 @@ func TestWaitGraphWords(t *testing.T) {
 		}
 	}
 }
+
+// TestWaitGraphReaderOfMutex: writers of an RWMutex queue for the mutex inside it, which no reader ever takes.
+func TestWaitGraphReaderOfMutex(t *testing.T) {
+	s := newSketch()
+	s.mutex(0x100)
+	s.mutex(0x200)
+	a, b := s.lock(0x200, "main.a:1"), s.lock(0x100, "main.b:2")
+	s.hold(0x100, a, evidence.HoldPendingUnlock)
+	s.b.Hold(evidence.Hold{Sync: 0x200, Goroutine: b, Grade: evidence.HoldUnique, Reader: true})
+	if g := s.graph(); len(g.Knots) != 0 {
+		t.Errorf("a reader holds a mutex: %+v", g.Knots)
+	}
+}
+
+// TestWaitGraphIdle: who receives may have nothing to do, but not while others wait for a lock that it holds.
+func TestWaitGraphIdle(t *testing.T) {
+	for _, held := range []bool{false, true} {
+		s := newSketch()
+		s.channel(0x200, 0, 0)
+		a := s.receive(0x200, "main.a:1")
+		var b int64
+		if held {
+			s.mutex(0x100)
+			b = s.lock(0x100, "main.b:2")
+			s.hold(0x100, a, evidence.HoldPendingUnlock)
+		} else {
+			s.b.Sync(evidence.Sync{Addr: 0x100, Kind: evidence.SyncWaitGroup, Counter: 1, Waiters: 1})
+			b = s.add(1, evidence.StateWaiting, "sync.WaitGroup.Wait", parkGroup+"main.b:2"+exit, waitsOn(0x100))
+			s.waker(0x100, a, evidence.ActDone, evidence.WakerPending)
+		}
+		s.waker(0x200, b, evidence.ActClose, evidence.WakerAhead)
+		g := s.graph()
+		if len(g.Knots) != 1 || g.Knots[0].Idle == held || g.Knots[0].Sure() != held {
+			t.Errorf("with a lock held %t: %+v", held, g.Knots)
+		}
+	}
+}

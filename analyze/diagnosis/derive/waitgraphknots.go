@@ -16,7 +16,7 @@ type Knot struct {
 	Objects []uint64   // that the members wait for, by address; empty when they wait for nothing that has one
 	Victims []uint32   // rows of all who wait behind it, the members included, in the order of the source
 	Proved  bool       // all members are proved never to wake
-	Idle    bool       // not proved, and on the ring somebody waits to receive or to be signalled: there may just be nothing to do
+	Idle    bool       // not proved, and on the ring somebody without a lock that others want waits to receive or to be signalled: there may just be nothing to do
 	Grip    Grip       // the weakest on the ring; GripPending when there is no ring
 	Loose   []int64    // goroutines that may run and that refer to an object of the ring, at most maxLoose of them
 	Wanted  Wanted     // who else needs the members
@@ -288,7 +288,8 @@ func (g *WaitGraph) finish(k *Knot) {
 		k.Objects = append(k.Objects, l.Object)
 		k.Grip = max(k.Grip, l.Grip)
 		kind := g.objects[g.index[l.Object]].sync.Kind
-		k.Idle = k.Idle || !k.Proved && (kind == evidence.SyncCond || kind == evidence.SyncChannel && !l.Sends)
+		rests := kind == evidence.SyncCond || kind == evidence.SyncChannel && !l.Sends
+		k.Idle = k.Idle || !k.Proved && rests && !g.awaited(l.Row) // nobody rests with a lock that others wait for
 	}
 	slices.Sort(k.Objects)
 	k.Objects = slices.Compact(k.Objects)

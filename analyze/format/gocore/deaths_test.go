@@ -55,9 +55,13 @@ var deathsToTell = []death{
 }
 
 func TestDeaths(t *testing.T) {
-	for _, toolchain := range versions {
-		for _, d := range deathsToTell {
+	for v, toolchain := range versions {
+		for n, d := range deathsToTell {
+			if v != 0 && v != len(versions)-1 && n%3 != v%3 {
+				continue // the newest and the oldest tell all; between them the structures of a panic have changed once
+			}
 			t.Run(versionName(toolchain)+"/"+d.how, func(t *testing.T) {
+				t.Parallel()
 				i := die(t, "deaths", fixtures.Program{Toolchain: toolchain, Args: []string{d.how}})
 				i.noGaps(t)
 				d.check(t, i)

@@ -88,15 +88,18 @@ type worker struct {
 	alarms    []pendingAlarm // timers that may be about to wake goroutines
 	newest    int64          // the newest time that a timer tells
 	loops     []loopRow
-	conds     map[uint64]bool        // lists of conditions, and what was taken for one and is none
-	lockCodes map[uint64]*lockCode   // by entry of function
-	waiting   map[waitKey]int        // goroutines by what they wait for
-	helpers   map[uint64]*lockHelper // by entry of function; nil for a function that is none
+	lists     map[uint64]map[uint64]bool // of conditions: the goroutines in each
+	standing  int                        // in all of them
+	conds     map[uint64]bool            // lists of conditions, and what was taken for one and is none
+	lockCodes map[uint64]*lockCode       // by entry of function
+	waiting   map[waitKey]int            // goroutines by what they wait for
+	helpers   map[uint64]*lockHelper     // by entry of function; nil for a function that is none
 	suspects  []suspect
 	goers     []goer // goroutines that may wake somebody
 	keepers   []goer // goroutines with live pointers; no more than maxReferrers need be known
 	users     int    // goroutines with frames outside the runtime
 	ahead     aheads
+	shared    *sharedMarks       // with the other workers; nil when there is only one
 	declared  map[[2]uint64]bool // by the entries of two functions: see declares
 
 	slotWaiters []uint64 // goroutines that wait for a slot of a pool
@@ -125,8 +128,12 @@ func (t *target) readGoroutines(ctx context.Context) error {
 		jobs = 1
 	}
 	workers := make([]*worker, jobs)
+	var shared *sharedMarks
+	if jobs > 1 {
+		shared = newSharedMarks()
+	}
 	for i := range workers {
-		workers[i] = &worker{t: t, u: newUnwinder(t), index: map[uint64]uint32{}, locks: map[uint64]evidence.SyncKind{},
+		workers[i] = &worker{t: t, shared: shared, u: newUnwinder(t), index: map[uint64]uint32{}, locks: map[uint64]evidence.SyncKind{},
 			lockCodes: map[uint64]*lockCode{}, waiting: map[waitKey]int{}, conds: map[uint64]bool{}}
 	}
 	t.workers = workers

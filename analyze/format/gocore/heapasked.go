@@ -29,31 +29,44 @@ const (
 	fewPlaces  = 1 << 20 // where one goroutine is lost
 )
 
-// heapAsked decides whether the heap is counted: most is for how many places at most, 0 means not at all. It is when the user wants it, when
-// the process died because it got no more memory, when the collector has no room, and when goroutines were found that can never wake, so
-// that it can be said what they keep.
-func (t *target) heapAsked() (most uint64) {
+// fewGoroutines bounds the goroutines of a process whose heap is counted only because some are lost. All stacks are read again for it: it
+// takes as long as all the rest of the diagnosis, which for a hundred thousand goroutines is half a second.
+const fewGoroutines = 1 << 14
+
+// heapQuestion is how far the heap is counted.
+type heapQuestion struct {
+	most  uint64 // places for objects, at most; 0 means not at all
+	whole bool   // what holds the memory is asked, and not only what some goroutines keep
+}
+
+// heapAsked decides whether the heap is counted. It is when the user wants it, when the process died because it got no more memory, when the
+// collector has no room, and when goroutines were found that can never wake, so that it can be said what they keep.
+func (t *target) heapAsked() heapQuestion {
 	switch t.in.Options.Reach {
 	case format.ReachHeap:
-		return math.MaxUint64
+		return heapQuestion{math.MaxUint64, true}
 	case format.ReachCase:
 	default:
-		return 0
+		return heapQuestion{}
 	}
 	fatal := ""
 	t.b.Death(func(d *evidence.Death) { fatal = d.Fatal })
 	for _, part := range memoryDeaths {
 		if strings.Contains(fatal, part) {
-			return manyPlaces
+			return heapQuestion{manyPlaces, true}
 		}
 	}
 	switch {
-	case tight(&t.figures), t.never >= severalLost:
-		return somePlaces
+	case tight(&t.figures):
+		return heapQuestion{somePlaces, true}
+	case t.goroutines > fewGoroutines:
+		return heapQuestion{}
+	case t.never >= severalLost:
+		return heapQuestion{somePlaces, false}
 	case t.never > 0:
-		return fewPlaces
+		return heapQuestion{fewPlaces, false}
 	}
-	return 0
+	return heapQuestion{}
 }
 
 // tight reports whether the collector has no room, by the runtime's own figures.

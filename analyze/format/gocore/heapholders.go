@@ -14,8 +14,8 @@ import (
 const (
 	maxHolderPlaces = 1 << 16 // while it is made; what comes later counts for the place above
 	maxHolderDepth  = 24
-	maxHolders      = 200 // that are told
-	leastHolderPart = 200 // told places have at least so manieth part of what is reachable: half a per cent
+	maxHolders      = 1000 // that are told
+	leastHolderPart = 2000 // a place is told when it has so manieth part of what is reachable, 0.05 %
 )
 
 // holderPlace is a place in the tree.
@@ -49,8 +49,8 @@ type holderTree struct {
 }
 
 // holders makes the tree: first what variables, finalizers and the runtime lead to, then what stacks do.
-func (u *heapUse) holders(ctx context.Context) error {
-	if u.marker == nil {
+func (u *heapUse) holders(ctx context.Context, wanted bool) error {
+	if u.marker == nil || !wanted {
 		return nil
 	}
 	tree := &holderTree{u: u, index: map[holderKey]int32{}, moves: map[uint64]int32{}}
@@ -59,7 +59,6 @@ func (u *heapUse) holders(ctx context.Context) error {
 		tree.inside = append(tree.inside, partOfMap(l.Name))
 	}
 	m := u.heap.NewMarker(u.task, nil)
-	m.Guard = func(run func() error) error { return guarded(u.t.in, run) }
 	flood := &heap.Flood{Root: tree.root, Step: tree.step, Stop: u.marker.Owned}
 	var shared, stacks []uint32
 	for i := range u.p.parts {
@@ -69,6 +68,7 @@ func (u *heapUse) holders(ctx context.Context) error {
 		stacks = append(stacks, rootTasks+uint32(i))
 	}
 	for _, tasks := range [][]uint32{shared, stacks, {allRecords}} {
+		u.stage(stageHold)
 		if err := m.Flood(ctx, tasks, flood); err != nil {
 			return err
 		}

@@ -111,6 +111,7 @@ func (h *heapTyper) run(ctx context.Context, u *heapUse) error {
 	if err := h.frames(ctx, u.p); err != nil {
 		return err
 	}
+	h.sends(u.p)
 	for _, part := range u.p.parts {
 		if mem, ok := h.t.core.Mem.Bytes(part.addr, part.bytes); ok && part.kind == rootData {
 			h.typer.Words(mem)
@@ -133,12 +134,35 @@ func (h *heapTyper) run(ctx context.Context, u *heapUse) error {
 	return nil
 }
 
+// sends follows the values that goroutines wait to send: the channel keeps their type (runtime/chan.go, hchan.elemtype), and the sender's sudog
+// leads to the value. A variable that is used no more is not among the locals.
+func (h *heapTyper) sends(p *prover) {
+	t, mem := h.t, h.t.core.Mem
+	elem, ok := t.layout.Offset("runtime.hchan.elemtype")
+	if !ok {
+		return
+	}
+	for i := range p.rows {
+		r := &p.rows[i]
+		if uint32(r.status) != statusWaiting || t.reasons[r.reason] != "chan send" {
+			continue
+		}
+		sudog, ok1 := mem.Uint64(r.g + t.off.G.Waiting)
+		channel, ok2 := mem.Uint64(sudog + p.off.sudogC)
+		value, ok3 := mem.Uint64(sudog + p.off.sudogElem)
+		typ, ok4 := mem.Uint64(channel + elem)
+		if ok1 && ok2 && ok3 && ok4 && h.isType(typ) {
+			h.typer.Value(value, typ)
+		}
+	}
+}
+
 // maxGuessedStack bounds the stacks that are searched for interfaces.
 const maxGuessedStack = 1 << 20
 
 // frames follows the local variables of the goroutines that wait.
 func (h *heapTyper) frames(ctx context.Context, p *prover) error {
-	s := &stackScan{p: p, frames: map[uint64]*frameMap{}}
+	s := &stackScan{p: p}
 	for i := range p.rows {
 		r := &p.rows[i]
 		at := h.t.saved(r.g)

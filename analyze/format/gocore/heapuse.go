@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/gopostmortem/postmortem/analyze/evidence"
+	"github.com/gopostmortem/postmortem/analyze/format"
 	"github.com/gopostmortem/postmortem/analyze/format/gocore/internal/heap"
 )
 
@@ -32,8 +33,8 @@ type heapUse struct {
 
 // readHeapUse fills evidence.HeapUse. What is allocated is counted even where reachability cannot be decided.
 func (t *target) readHeapUse(ctx context.Context, rows []proofRow) error {
-	most := t.heapAsked()
-	if most == 0 {
+	asked := t.heapAsked()
+	if asked.most == 0 {
 		return nil
 	}
 	u := &heapUse{t: t, p: &prover{t: t, rows: rows, cond: map[uint64]map[uint64]uint64{}, least: 1 << 12}}
@@ -45,8 +46,8 @@ func (t *target) readHeapUse(ctx context.Context, rows []proofRow) error {
 		}
 		return fmt.Errorf("counting the heap: %w", ctx.Err())
 	}
-	if places := u.heap.Objects(); places > most {
-		t.tooLarge(places, most)
+	if places := u.heap.Objects(); places > asked.most {
+		t.tooLarge(places, asked.most)
 		return nil
 	}
 	if refused == nil {
@@ -62,7 +63,7 @@ func (t *target) readHeapUse(ctx context.Context, rows []proofRow) error {
 		t.b.Gap(evidence.HeapUseGap, err.Error())
 		return nil
 	}
-	if err := u.holders(ctx); err != nil {
+	if err := u.holders(ctx, asked.whole); err != nil {
 		if ctx.Err() != nil {
 			return fmt.Errorf("counting the heap: %w", ctx.Err())
 		}
@@ -71,6 +72,16 @@ func (t *target) readHeapUse(ctx context.Context, rows []proofRow) error {
 	t.b.HeapUse(u.use)
 	return nil
 }
+
+// Stages of a count, as progress tells them: each takes about as long as the others.
+const (
+	stageMark = iota
+	stageType
+	stageHold
+	stages
+)
+
+func (u *heapUse) stage(n int64) { u.t.in.Options.Report(format.CountingHeap, n, stages) }
 
 // index reads the heap. The first error says why it can be counted only, the second that not even this is possible.
 func (u *heapUse) index(ctx context.Context) (refused, err error) {
@@ -115,6 +126,7 @@ func (u *heapUse) reach(ctx context.Context) error {
 	for i := range p.parts {
 		parts = append(parts, uint32(i))
 	}
+	u.stage(stageMark)
 	if err := m.Run(ctx, parts, p.workers()); err != nil {
 		return err
 	}
@@ -122,6 +134,7 @@ func (u *heapUse) reach(ctx context.Context) error {
 		return err
 	}
 	u.marker = m
+	u.stage(stageType)
 	u.types = newHeapTyper(t, u.heap, m)
 	return u.types.run(ctx, u)
 }
@@ -192,6 +205,9 @@ func (u *heapUse) records(r *proofRow, visit func(heap.Object)) {
 	at(r.g)
 	sudog, ok := t.core.Mem.Uint64(r.g + t.off.G.Waiting)
 	for n := 0; ok && sudog != 0 && n < maxCases; n++ {
+		if g, _ := t.core.Mem.Uint64(sudog + t.off.Sudog.G); g != r.g {
+			break // of a semaphore the list goes on to those of all who wait for it
+		}
 		at(sudog)
 		sudog, ok = t.core.Mem.Uint64(sudog + t.off.Sudog.WaitLink)
 	}

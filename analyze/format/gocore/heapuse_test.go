@@ -18,7 +18,7 @@ import (
 
 // planted are the types of testdata/programs/heaptruth and how many objects of each are reachable. See the constants there.
 var planted = map[string]uint64{
-	"main.Account": 1000, "[]main.Entry": 1000, "main.Owner": 1000 + 60 + 2, "main.Note": 1000 + 25 + 40*20, "main.Session": 200,
+	"main.Account": 1000, "[]main.Entry": 1000, "main.Owner": 1000 + 60 + 2, "main.Note": 1000 + 25 + 40*20 + 15, "main.Parcel": 15, "main.Session": 200,
 	"main.Job": 40, "main.Page": 60, "main.Ticket": 25, "main.Common": 2, "main.Disk": 1, "func main.fill.func1": 30,
 	"chan *main.Ticket": 1, "[]*main.Ticket": 1, "[]*main.Account": 1, "[]*main.Page": 1, "map[string]*main.Account": 1, "[]uint64": 1,
 	"main.Lost": 0,
@@ -27,7 +27,7 @@ var planted = map[string]uint64{
 // plantedCarried are the types that a program without debug information shows as well: those that the runtime keeps with the object, and those that
 // follow from them and from interfaces.
 var plantedCarried = map[string]uint64{"[]*main.Account": 1, "main.Page": 60, "main.Disk": 1, "main.Account": 1000, "[]main.Entry": 1000,
-	"main.Owner": 1000 + 60 + 1, "main.Lost": 0}
+	"main.Owner": 1000 + 60 + 1, "main.Parcel": 15, "main.Lost": 0}
 
 func heapTruth(t testing.TB, p fixtures.Program) *fixtures.Capture {
 	t.Helper()
@@ -94,6 +94,12 @@ func TestHeapTruth(t *testing.T) {
 			}
 			checkHeapSums(t, u)
 			checkRetained(t, c, !strings.Contains(b.name, "stripped"))
+			checkHolders(t, c, !strings.Contains(b.name, "stripped"))
+			// The runtime's own figure: what its last collection marked, just before the program got ready. Since then it has allocated
+			// little that is reachable.
+			if marked := c.Heap.Marked; u.LiveBytes < marked || u.LiveBytes > marked+32<<10 {
+				t.Errorf("%d bytes are reachable, the last collection marked %d", u.LiveBytes, marked)
+			}
 			const lost, size = 500, 96
 			if garbage := u.Bytes - u.LiveBytes; garbage < lost*size {
 				t.Errorf("%d bytes are garbage, planted were %d", garbage, lost*size)
@@ -158,6 +164,66 @@ func checkRetained(t *testing.T, c *evidence.Case, typed bool) {
 	}
 }
 
+// checkHolders looks for the planted ways in the tree of what holds what, and adds it up: every place has what it holds itself and what is
+// below, and all roots together have what is reachable, but for what is too small to be told.
+func checkHolders(t *testing.T, c *evidence.Case, typed bool) {
+	t.Helper()
+	var path []string
+	var above []evidence.Holder
+	sum := uint64(0)
+	objects := map[string]uint64{}
+	for _, h := range c.HeapUse.Holders {
+		if h.Depth > len(path) {
+			t.Fatalf("%+v hangs in the air", h)
+		}
+		path, above = append(path[:h.Depth], holderName(c, h)), append(above[:h.Depth], h)
+		objects[strings.Join(path, " > ")] += h.OwnObjects
+		if h.Own > h.Bytes || h.OwnObjects > h.Objects || h.Depth > 0 && h.Bytes > above[h.Depth-1].Bytes {
+			t.Errorf("%v: %+v", path, h)
+		}
+		if h.Depth == 0 {
+			sum += h.Bytes
+		}
+	}
+	if live := c.HeapUse.LiveBytes; sum > live || sum < live-live/20 {
+		t.Errorf("the roots hold %d of %d bytes", sum, live)
+	}
+	if !typed {
+		return
+	}
+	for way, want := range map[string]uint64{
+		"main.book > map[string]*main.Account > main.Account":                1000,
+		"main.book > map[string]*main.Account > main.Account > []main.Entry": 1000,
+		"main.book > map[string]*main.Account > main.Account > main.Owner":   1000,
+		"main.store > main.Disk > []*main.Page > main.Page > main.Owner":     60,
+		"main.index > []uint64": 1,
+		"main.queue > chan *main.Ticket > []*main.Ticket > main.Ticket > main.Note": 25,
+		"main.alone > main.Session":        200,
+		"main.work > main.Job > []uint8":   40,
+		"main.work > main.Job > main.Note": 800,
+	} {
+		if objects[way] != want {
+			t.Errorf("%s: %d objects, planted were %d", way, objects[way], want)
+		}
+	}
+	if t.Failed() {
+		t.Log(objects)
+	}
+}
+
+// holderName is the type, the variable, or the user's function on a stack.
+func holderName(c *evidence.Case, h evidence.Holder) string {
+	if h.Kind != evidence.StepStack {
+		return h.Name
+	}
+	for _, f := range c.Stack(h.Stack).All() {
+		if strings.HasPrefix(f.Function, "main.") {
+			return f.Function
+		}
+	}
+	return "stack"
+}
+
 func heapText(c *evidence.Case) string {
 	var s strings.Builder
 	for _, h := range c.HeapUse.Types {
@@ -185,8 +251,12 @@ func TestHeapSame(t *testing.T) {
 	}
 }
 
-// viewcore counts the same cores. What is allocated must be equal to the byte. What is live must be equal where viewcore knows the maps of
-// the version: it does not know those of Go 1.24 and later (internal/runtime/maps), takes what hangs below them for garbage, and so finds less.
+// unseenSends are the bytes of the values that goroutines of heaptruth wait to send, 15 times main.Parcel with main.Note. A receiver would get
+// them, so that they are live; viewcore does not see the slot in the sender's frame, and takes them for garbage.
+const unseenSends = 15 * (176 + 64)
+
+// viewcore counts the same cores. What is allocated must be equal to the byte. What is live must be equal, but for
+// values that wait to be sent, where viewcore knows the maps of the version: it does not know those of Go 1.24 and later (internal/runtime/maps), takes what hangs below them for garbage, and so finds less.
 // Of the planted types it finds as many as we do or fewer: it follows fewer variables of stacks. Its names differ: an array of the elements
 // that were counted where we have a slice, hash and bucket for maps, "unk" and a size for what it does not know. Its histogram panics on
 // cores of Go 1.22.
@@ -204,7 +274,7 @@ func TestViewcoreHeap(t *testing.T) {
 			if sums["alloc"] != u.Bytes {
 				t.Errorf("viewcore has %d bytes allocated, we have %d", sums["alloc"], u.Bytes)
 			}
-			if live := sums["live"]; test.maps && live != u.LiveBytes || live > u.LiveBytes || live == 0 {
+			if live := sums["live"]; test.maps && live+unseenSends != u.LiveBytes || live > u.LiveBytes || live == 0 {
 				t.Errorf("viewcore has %d bytes live, we have %d", live, u.LiveBytes)
 			}
 			if !test.types {

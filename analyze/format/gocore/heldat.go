@@ -24,7 +24,7 @@ func (w *worker) findHold(e *pcInfo) *holdFrame {
 		f.first = len(f.released) > 0 && c.unlocksFirst(w.t.arm64) != nil
 		f.maybe = len(f.sites) > 0 && c.avoids(f.sites, e.pc, w.t.arm64)
 	}
-	if r := w.readingAt(e.fn, e.pc, false); r != nil && !lockMethod(e.fn.Name()) && !w.t.isRuntime(e.fn) {
+	if r := w.readingOf(e); r != nil && !lockMethod(e.fn.Name()) && !w.t.isRuntime(e.fn) {
 		f.frees, f.calls = releases(r)
 		if f.frees || f.calls {
 			f.ahead = r

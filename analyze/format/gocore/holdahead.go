@@ -43,6 +43,8 @@ func turnOf(a act, target uint64, l *contended) turn {
 		return turnTry
 	case target != l.addr:
 		return turnNone
+	case l.kind == evidence.SyncMutex && (a == actRLock || a == actRUnlock):
+		return turnNone // it is the mutex inside an RWMutex, for which writers wait: readers never take it (sync/rwmutex.go)
 	}
 	switch a {
 	case actLock, actTake:
@@ -103,7 +105,7 @@ func (w *worker) prospectOf(s suspect, v *frameView) prospect {
 		for _, closure := range w.pendingDefers(s.g, &v.holdFrame, v.lo, v.hi) {
 			if fn, ok := w.closureFunc(closure); ok {
 				known := len(p.deferred)
-				w.called(fn.Entry, [3]uint64{closure}, 1, locking.has, func(d doing) { p.deferred = append(p.deferred, d) })
+				w.called(fn.Entry, [3]uint64{closure}, maxDynamic, locking.has, func(d doing) { p.deferred = append(p.deferred, d) })
 				if len(p.deferred) > known {
 					p.decided = append(p.decided, closure)
 				}

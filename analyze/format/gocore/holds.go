@@ -51,8 +51,12 @@ func (w *worker) holdFramesOf() []holdFrame {
 		if w.u.cache.marks[pc]&markNoHold != 0 {
 			continue
 		}
-		if h := w.holdAt(w.u.cache.infos[pc]); h == &noHold {
+		e := w.u.cache.infos[pc]
+		if w.shared.get(e.pc)&markNoHold != 0 {
 			w.u.cache.marks[pc] |= markNoHold
+		} else if h := w.holdAt(e); h == &noHold {
+			w.u.cache.marks[pc] |= markNoHold
+			w.shared.put(e.pc, markNoHold)
 		} else {
 			f := *h
 			f.index = i
@@ -120,12 +124,23 @@ func (w *worker) mayHold(s *suspect, stack *stackRow) bool {
 		}
 		for _, closure := range w.pendingDefers(s.g, &f, lo, hi) {
 			fn, ok := w.closureFunc(closure)
-			if ok && w.unlockIn(fn).op != opNone && (s.released == 0 || !w.t.captures(w, closure, s.released)) {
+			if ok && (w.unlockIn(fn).op != opNone || w.unlocksValue(fn.Entry, closure)) && (s.released == 0 || !w.t.captures(w, closure, s.released)) {
 				return true
 			}
 		}
 	}
 	return false
+}
+
+// unlocksValue reports whether a deferred function calls a value that unlocks something: the Unlock of a sync.Locker.
+func (w *worker) unlocksValue(entry, closure uint64) bool {
+	if !w.leadOf(entry).indirect {
+		return false
+	}
+	found := false
+	w.called(entry, [3]uint64{closure}, maxDynamic, setOf(actUnlock, actRUnlock, actDec).has, func(doing) { found = true })
+	w.searched++
+	return found
 }
 
 // callsUnlock reports whether a value that a frame will call unlocks something: the Unlock of a sync.Locker does.
@@ -357,8 +372,13 @@ func (t *target) holdsIn(s suspect, v *frameView, inner []*frameView, l *contend
 // passedIn decides whether one frame holds one lock by the code that it has passed and that is ahead of it.
 func (t *target) passedIn(s suspect, v *frameView, sites []lockSite, l *contended) (candidate, bool) {
 	c := candidate{op: opLock, fn: v.fn, sites: sites, maybe: v.maybe}
+	old := false // only a word that the function does not use any more leads to the lock
 	if len(sites) > 0 {
-		c.aim, c.op = t.aimOf(s.w, v.code, sites, v.words, l), sites[0].op
+		c.aim, c.op = t.aimOf(s.w, v.code, sites, v.live, l), sites[0].op
+		if c.aim == aimNowhere {
+			c.aim = t.aimOf(s.w, v.code, sites, v.words, l)
+			old = c.aim != aimNowhere
+		}
 	}
 	o := v.outlookOn(l, v.waits && s.awaits == l.addr)
 	if c.frees = o.frees != turnNone; c.frees && len(sites) == 0 {
@@ -375,6 +395,8 @@ func (t *target) passedIn(s suspect, v *frameView, sites []lockSite, l *contende
 	switch {
 	case held == traceFree && !c.frees:
 		return candidate{}, false // it refers to the lock and has taken another one
+	case held == traceUnknown && old && !c.frees:
+		return candidate{}, false // what its frame once referred to says nothing of what it has taken
 	case held == traceHeld:
 		c.passed, c.site = true, site
 	case held == traceSome:
@@ -385,6 +407,8 @@ func (t *target) passedIn(s suspect, v *frameView, sites []lockSite, l *contende
 		c.aim = aimObject
 	case c.passed, c.frees:
 		c.aim = aimLock
+	case old:
+		c.aim = aimObject
 	}
 	if mode == turnRLock {
 		c.op = opRLock

@@ -188,7 +188,8 @@ type frameView struct {
 	holdFrame
 	fn     pcln.Func
 	lo, hi uint64
-	words  []uint64
+	words  []uint64 // all of it, old ones too
+	live   []uint64 // those that the compiler's pointer maps know to be live pointers; all where there are no maps
 
 	pc       uint64
 	exact    bool // pc was not carried out yet
@@ -206,8 +207,33 @@ func (w *worker) view(s suspect, f holdFrame) (*frameView, bool) {
 	v.prospect = w.prospectOf(s, v)
 	if len(f.sites)+len(f.released) > 0 {
 		v.words = w.frameWords(s, f.index, lo, hi)
+		v.live = w.liveOf(v)
 	}
 	return v, true
+}
+
+// liveOf are the words of a frame that its function still uses: those of the pointer maps, and the variables whose address was taken, which
+// the maps leave out.
+func (w *worker) liveOf(v *frameView) []uint64 {
+	trap := v.index == 0 || w.u.info(w.u.pcs[v.index-1]).role == roleInjected
+	words, ok := w.mappedWords(v.index)
+	objects, known := v.fn.StackObjects()
+	if trap || !ok || !known {
+		return v.words
+	}
+	varp, argp := pcln.FrameBounds(v.lo, v.hi, w.t.arm64)
+	for _, o := range objects {
+		at := argp + uint64(o.Off)
+		if o.Off < 0 {
+			at = varp + uint64(o.Off)
+		}
+		for n := uint64(0); n < min(o.PtrBytes, maxObjectBytes); n += 8 {
+			if x, ok := w.u.mem.Uint64(at + n); ok && x != 0 {
+				words = append(words, x)
+			}
+		}
+	}
+	return words
 }
 
 // frameWords are the words of a frame, with the spill slots that it has in its caller's. Of a frame that was interrupted they

@@ -23,6 +23,7 @@ func TestPools(t *testing.T) {
 		{Env: []string{"GOARCH=arm64"}},
 	} {
 		t.Run(fmt.Sprint(versionName(p.Toolchain), p.Flags, p.Env), func(t *testing.T) {
+			t.Parallel()
 			i := die(t, "pools", p)
 			i.noGaps(t)
 			i.checkPools(t)

@@ -9,21 +9,32 @@ import (
 // liveWords are the words of a frame of the last walk that hold pointers which its function will still use, by the compiler's
 // pointer maps. Of a frame that was interrupted, or whose function has no maps, they are all its words.
 func (s *poolSearch) liveWords(frame int) []uint64 {
-	u := s.w.u
+	if !s.interrupted(frame) {
+		if words, ok := s.w.mappedWords(frame); ok {
+			return words
+		}
+	}
+	lo, hi, ok := s.w.u.extent(frame)
+	if !ok || !s.w.u.info(s.w.u.pcs[frame]).ok {
+		return nil
+	}
+	return s.w.frameWords(suspect{g: s.g}, frame, lo, hi)
+}
+
+// mappedWords are the words of a frame of the last walk that are live pointers, by the maps for its return address, in order and each
+// once; false when its function has no maps. They hold only where the frame stopped at a call of its own.
+func (w *worker) mappedWords(frame int) ([]uint64, bool) {
+	u := w.u
 	lo, hi, ok := u.extent(frame)
-	if !ok {
-		return nil
-	}
 	e := u.info(u.pcs[frame])
-	if !e.ok {
-		return nil
+	if !ok || !e.ok {
+		return nil, false
 	}
-	fn, pc := e.fn, e.pc
-	locals, ok := fn.LocalsMap(pc)
-	if s.interrupted(frame) || !ok {
-		return s.w.frameWords(suspect{g: s.g}, frame, lo, hi)
+	locals, ok := e.fn.LocalsMap(e.pc)
+	if !ok {
+		return nil, false
 	}
-	varp, argp := pcln.FrameBounds(lo, hi, s.t.arm64)
+	varp, argp := pcln.FrameBounds(lo, hi, w.t.arm64)
 	var words []uint64
 	add := func(m pcln.PointerMap, base uint64) {
 		for i := range m.Len() {
@@ -38,11 +49,11 @@ func (s *poolSearch) liveWords(frame int) []uint64 {
 	if n := 8 * uint64(locals.Len()); varp >= lo && n <= varp-lo {
 		add(locals, varp-n)
 	}
-	if args, ok := fn.ArgsMap(pc); ok && args.Len() <= maxArgWords {
+	if args, ok := e.fn.ArgsMap(e.pc); ok && args.Len() <= maxArgWords {
 		add(args, argp)
 	}
 	slices.Sort(words)
-	return slices.Compact(words)
+	return slices.Compact(words), true
 }
 
 // keptWords are the live words of a frame and what its pending deferred calls have captured.

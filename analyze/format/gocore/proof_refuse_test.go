@@ -1,6 +1,7 @@
 package gocore
 
 import (
+	"bytes"
 	"context"
 	"math/rand/v2"
 	"os"
@@ -117,6 +118,41 @@ func TestProofRefuses(t *testing.T) {
 		"a stack elsewhere": {func() []edit {
 			return []edit{s.word(t, s.waiting(t, "sleep")[0]+s.t.off.G.SP, 0x1000)}
 		}, "outside of its stack"},
+		"a processor of another type": {func() []edit {
+			p := s.read(t, s.read(t, s.global(t, "runtime.allp")))
+			return []edit{s.word(t, p-8, s.t.tab.Modules[0].Addr)}
+		}, "processor"},
+		"a processor elsewhere": {func() []edit {
+			list := s.read(t, s.global(t, "runtime.allp"))
+			return []edit{s.word(t, list, s.read(t, list)+64)}
+		}, "processor"},
+		"cleanups nowhere": {func() []edit {
+			return []edit{s.word(t, s.field(t, s.global(t, "runtime.gcCleanups"), "runtime.cleanupQueue.all"), 1<<50)}
+		}, "cleanups"},
+		"a special record of a new kind": {func() []edit {
+			e := s.word(t, s.field(t, s.aSpecial(t), "runtime.special.kind"), 200)
+			e.data = e.data[:1]
+			return []edit{e}
+		}, "special record of kind 200"},
+		"special records nowhere": {func() []edit {
+			return []edit{s.word(t, s.field(t, s.aSpecial(t), "runtime.special.next"), 1<<50)}
+		}, "special record"},
+		"a finalizer's record nowhere": {func() []edit {
+			return []edit{s.word(t, s.field(t, s.spanOf(t, s.waiting(t, "sleep")[0]), "runtime.mspan.specials"), 1<<50)}
+		}, "special record"},
+		"arenas of the user": {func() []edit {
+			e := s.word(t, s.field(t, s.spanOf(t, s.waiting(t, "sleep")[0]), "runtime.mspan.isUserArenaChunk"), 1)
+			e.data = e.data[:1]
+			return []edit{e}
+		}, "package arena"},
+		"a list of arenas of the user": {func() []edit {
+			return []edit{s.word(t, s.field(t, s.global(t, "runtime.mheap_"), "runtime.mheap.userArenaArenas")+8, 1)}
+		}, "package arena"},
+		"a thread's goroutine without a thread": {func() []edit {
+			e := s.word(t, s.waiting(t, "sleep")[0]+s.t.off.G.Status, statusRunning)
+			e.data = e.data[:4]
+			return []edit{e}
+		}, "its thread is not in the core"},
 		"defers without end": {func() []edit {
 			g := s.waiting(t, "sleep")[0]
 			return []edit{s.word(t, g+s.t.off.G.Defer, 1<<50)}
@@ -181,6 +217,87 @@ func TestProofRefusesOtherLayouts(t *testing.T) {
 			t.Errorf("with the layout of %s: %+v", version, c.Proof)
 		}
 	}
+}
+
+// A heap of an unknown version is not read.
+func TestProofRefusesOtherVersions(t *testing.T) {
+	s := reachSpecimen(t, fixtures.Program{})
+	known := s.t.layout.Version
+	defer func() { s.t.layout.Version = known }()
+	for version, want := range map[string]string{
+		"go1.27.1": "1.22 to 1.26", "go1.21.13": "1.22 to 1.26", "go2.0": "1.22 to 1.26",
+		"go1.22.1 X:noallocheaders": "noallocheaders", "devel go1.26-3f2a8b1c": "development",
+	} {
+		v, err := layout.ParseVersion(version)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.t.layout.Version = v
+		p := newProver(s.t, nil)
+		if err := p.prepare(context.Background()); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", version, err, want)
+		}
+	}
+}
+
+// Goroutines that are not what the heap has, and goroutines that are missing.
+func TestProofRefusesOtherGoroutines(t *testing.T) {
+	s := reachSpecimen(t, fixtures.Program{})
+	g := s.waiting(t, "sleep")[0]
+	for name, c := range map[string]struct {
+		change func(*target) []proofRow
+		want   string
+	}{
+		"a g in the middle of an object": {func(*target) []proofRow { return []proofRow{{g: g + 16, id: 7}} }, "goroutine 7"},
+		"a g outside of the heap":        {func(*target) []proofRow { return []proofRow{{g: s.t.tab.Modules[0].Data, id: 7}} }, "goroutine 7"},
+		"one that was not read":          {func(x *target) []proofRow { x.unread = 1; return nil }, "structures of 1 goroutines"},
+		"a list that was cut":            {func(x *target) []proofRow { x.gCount, x.gListed = 5, 4; return nil }, "only 4 of 5 entries"},
+	} {
+		unread, count, listed := s.t.unread, s.t.gCount, s.t.gListed
+		p := newProver(s.t, c.change(s.t))
+		if err := p.prepare(context.Background()); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+		s.t.unread, s.t.gCount, s.t.gListed = unread, count, listed
+	}
+}
+
+// spanOf is the runtime's record of the span of an object.
+func (s *specimen) spanOf(t testing.TB, addr uint64) uint64 {
+	t.Helper()
+	const arena, page = 64 << 20, 8 << 10
+	return s.read(t, s.field(t, s.arenas(t)[0], "runtime.heapArena.spans")+addr%arena/page*8)
+}
+
+// aSpecial is the first special record of the heap.
+func (s *specimen) aSpecial(t testing.TB) uint64 {
+	t.Helper()
+	spans := s.field(t, s.arenas(t)[0], "runtime.heapArena.spans")
+	for i := range uint64(8192) {
+		if span := s.read(t, spans+8*i); span != 0 {
+			if first := s.read(t, s.field(t, span, "runtime.mspan.specials")); first != 0 {
+				return first
+			}
+		}
+	}
+	t.Fatal("the heap has no special record")
+	return 0
+}
+
+// The bitmaps of a program without Green Tea lie at the very end of their spans.
+func TestProofRefusesOtherBitmaps(t *testing.T) {
+	s := reachSpecimen(t, fixtures.Program{Env: []string{"GOEXPERIMENT=nogreenteagc"}})
+	var all []edit
+	for _, a := range s.arenas(t) {
+		e := s.word(t, s.field(t, a, "runtime.heapArena.pageUseSpanInlineMarkBits"), 0)
+		e.data = bytes.Repeat([]byte{0xff}, 1024)
+		all = append(all, e)
+	}
+	read, err := readDamaged(t, s.copy(t, s.t.core.Size, all...), format.Options{Executable: s.Exe})
+	if err != nil {
+		t.Fatal(err)
+	}
+	refuses(t, read, "pointer map")
 }
 
 // A goroutine that somebody is waking at the moment of death is taken out of the queue first, and its status changes later.

@@ -79,13 +79,13 @@ func TestChainIsLinear(t *testing.T) {
 
 func TestManyGoroutines(t *testing.T) {
 	if testing.Short() {
-		t.Skip("makes a core of 100,000 goroutines")
+		t.Skip("makes a core of 20,000 goroutines")
 	}
-	s := scale(t, "100000", "0", "0")
+	s := scale(t, "20000", "0", "0")
 	for _, jobs := range []int{1, 2} {
 		proof, took := proveOnce(t, s, jobs)
 		t.Logf("%d jobs: %v, %+v", jobs, took, proof)
-		if proof.Never != 50_000 || proof.Candidates < 100_000 {
+		if proof.Never != 10_000 || proof.Candidates < 20_000 {
 			t.Errorf("%d never wake of %d", proof.Never, proof.Candidates)
 		}
 		if took > 10*time.Second {

@@ -1,6 +1,7 @@
 package gocore
 
 import (
+	"fmt"
 	"strconv"
 	"testing"
 
@@ -47,33 +48,34 @@ func (i *incident) checkVerdicts(t *testing.T, least int) {
 	}
 }
 
-func TestVerdicts(t *testing.T) {
-	for _, toolchain := range []string{"", "go1.24.13", "go1.22.12"} {
-		for name, flags := range map[string][]string{"plain": nil, "stripped": {"-ldflags=-s -w"}, "pie": {"-buildmode=pie"}, "unoptimized": {"-gcflags=all=-N -l"}} {
-			t.Run(versionName(toolchain)+"/"+name, func(t *testing.T) {
-				i := die(t, "reach", fixtures.Program{Toolchain: toolchain, Flags: flags})
-				i.checkVerdicts(t, 39)
-			})
-		}
-	}
+// verdictBuilds are the runtimes and the builds whose heaps, roots and stacks differ: each version and each way of building at least
+// once, and not all of them with each other. The standard library is compiled for each, which costs more than the test.
+var verdictBuilds = []fixtures.Program{
+	{}, {Toolchain: "go1.25.7"}, {Toolchain: "go1.24.13"}, {Toolchain: "go1.23.12"}, {Toolchain: "go1.22.12"},
+	// Without a symbol table the runtime's variables are found by tables that each version has of its own.
+	{Flags: stripped}, {Toolchain: "go1.25.7", Flags: stripped}, {Toolchain: "go1.24.13", Flags: stripped},
+	{Toolchain: "go1.23.12", Flags: stripped}, {Toolchain: "go1.22.12", Flags: stripped},
+	{Flags: []string{"-buildmode=pie"}},
+	{Flags: []string{"-buildmode=pie", "-ldflags=-s -w"}},
+	{Toolchain: "go1.22.12", Flags: []string{"-buildmode=pie"}},
+	{Flags: []string{"-gcflags=all=-N -l"}},
+	{Toolchain: "go1.23.12", Flags: []string{"-gcflags=all=-N -l"}},
+	{Env: []string{"CGO_ENABLED=1"}},
+	{Env: []string{"GOEXPERIMENT=nogreenteagc"}},
+	{Toolchain: "go1.25.7", Env: []string{"GOEXPERIMENT=greenteagc"}},
+	{Env: []string{"GOARCH=arm64"}},
+	{Env: []string{"GOARCH=arm64"}, Flags: stripped},
+	{Toolchain: "go1.22.12", Env: []string{"GOARCH=arm64"}},
 }
 
-// The toolchains between these, another collector, and another architecture have layouts of their own.
-func TestVerdictsOfOtherRuntimes(t *testing.T) {
-	for name, p := range map[string]fixtures.Program{
-		"go1.25":            {Toolchain: "go1.25.7"},
-		"go1.25 stripped":   {Toolchain: "go1.25.7", Flags: []string{"-ldflags=-s -w"}},
-		"go1.25 greenteagc": {Toolchain: "go1.25.7", Env: []string{"GOEXPERIMENT=greenteagc"}},
-		"go1.23":            {Toolchain: "go1.23.12"},
-		"go1.23 stripped":   {Toolchain: "go1.23.12", Flags: []string{"-ldflags=-s -w"}},
-		"nogreenteagc":      {Env: []string{"GOEXPERIMENT=nogreenteagc"}},
-		"stripped pie":      {Flags: []string{"-ldflags=-s -w", "-buildmode=pie"}},
-		"cgo":               {Env: []string{"CGO_ENABLED=1"}},
-		"arm64":             {Env: []string{"GOARCH=arm64"}},
-		"arm64 go1.24":      {Toolchain: "go1.24.13", Env: []string{"GOARCH=arm64"}},
-		"arm64 stripped":    {Env: []string{"GOARCH=arm64"}, Flags: []string{"-ldflags=-s -w"}},
-	} {
-		t.Run(name, func(t *testing.T) { die(t, "reach", p).checkVerdicts(t, 39) })
+var stripped = []string{"-ldflags=-s -w"}
+
+func TestVerdicts(t *testing.T) {
+	for _, p := range verdictBuilds {
+		t.Run(fmt.Sprint(versionName(p.Toolchain), p.Flags, p.Env), func(t *testing.T) {
+			t.Parallel()
+			die(t, "reach", p).checkVerdicts(t, 39)
+		})
 	}
 }
 
@@ -85,7 +87,10 @@ func TestVerdictsOfUnusualRoots(t *testing.T) {
 		"go1.24":      {Toolchain: "go1.24.13"},
 		"arm64":       {Env: []string{"GOARCH=arm64"}},
 	} {
-		t.Run(name, func(t *testing.T) { die(t, "reachmodern", p).checkVerdicts(t, 11) })
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			die(t, "reachmodern", p).checkVerdicts(t, 11)
+		})
 	}
 	t.Run("gcore", func(t *testing.T) {
 		readCapture(t, "reachmodern", fixtures.Program{}, fixtures.Gcore).checkVerdicts(t, 11)

@@ -74,7 +74,7 @@ type reachOffsets struct {
 	dataMask, dataCount, bssMask, bssCount uint64
 	recvLast, sendLast                     uint64
 	sudogC, sudogElem                      uint64 // the words that the collector follows
-	selectDone                             uint64
+	selectDone, context                    uint64 // of a g
 	finLink, finCount, finItems, finSize   uint64
 	finMost                                uint64
 	next                                   uint64 // moduledata.next
@@ -93,7 +93,7 @@ func (p *prover) resolve() error {
 		{&o.bssMask, []string{"runtime.moduledata.gcbssmask.bytedata"}}, {&o.bssCount, []string{"runtime.moduledata.gcbssmask.n"}},
 		{&o.recvLast, []string{"runtime.hchan.recvq.last"}}, {&o.sendLast, []string{"runtime.hchan.sendq.last"}},
 		{&o.sudogC, []string{"runtime.sudog.c.vp", "runtime.sudog.c"}}, {&o.sudogElem, []string{"runtime.sudog.elem.vp", "runtime.sudog.elem"}},
-		{&o.selectDone, []string{"runtime.g.selectDone"}}, {&o.next, []string{"runtime.moduledata.next"}},
+		{&o.selectDone, []string{"runtime.g.selectDone"}}, {&o.context, []string{"runtime.g.sched.ctxt"}}, {&o.next, []string{"runtime.moduledata.next"}},
 		{&o.finLink, []string{"runtime.finBlock.alllink", "runtime.finblock.alllink"}},
 		{&o.finCount, []string{"runtime.finBlock.cnt", "runtime.finblock.cnt"}},
 		{&o.finItems, []string{"runtime.finBlock.fin", "runtime.finblock.fin"}},
@@ -207,7 +207,7 @@ func (p *prover) segment(name string, lo, hi, maskAt, countAt uint64) error {
 // task does one piece of work of the mark.
 func (p *prover) task(w *heap.Worker, task uint32) error {
 	if w.User == nil {
-		w.User = &stackScan{p: p, frames: map[uint64]*frameMap{}}
+		w.User = &stackScan{p: p}
 	}
 	s := w.User.(*stackScan)
 	if task >= rootTasks {

@@ -35,10 +35,9 @@ type stackObject struct {
 // itself are followed to the variables there, as runtime/mgcstack.go does.
 type stackScan struct {
 	p       *prover
-	frames  map[uint64]*frameMap
-	recent  [1 << 10]*frameMap // of pcs that were met lately, by hash
-	lo, hi  uint64             // the stack
-	mem     []byte             // of it, from base on
+	frames  frameTable
+	lo, hi  uint64 // the stack
+	mem     []byte // of it, from base on
 	base    uint64
 	objects []stackObject
 	inner   []uint64 // pointers into the stack that were not followed yet
@@ -46,18 +45,61 @@ type stackScan struct {
 
 // frameOf works out what is known of a pc. exact says that it was interrupted there.
 func (s *stackScan) frameOf(pc uint64) *frameMap {
-	const golden = 0x9e3779b97f4a7c15 // 2^64 / golden ratio
-	recent := &s.recent[pc*golden>>32%uint64(len(s.recent))]
-	if f := *recent; f != nil && f.pc == pc {
+	if f := s.frames.get(pc); f != nil {
 		return f
 	}
-	f := s.frames[pc]
-	if f == nil {
-		f = s.newFrame(pc)
-		s.frames[pc] = f
-	}
-	*recent = f
+	f := s.newFrame(pc)
+	s.frames.put(f)
 	return f
+}
+
+// frameTable maps pcs to their frames by open addressing: it is asked for every frame of every stack, and a map takes twice as long.
+type frameTable struct {
+	slots []frameSlot
+	used  int
+}
+
+type frameSlot struct {
+	pc uint64
+	f  *frameMap // nil when the slot is empty
+}
+
+func (t *frameTable) start(pc uint64) int {
+	const golden = 0x9e3779b97f4a7c15 // 2^64 / golden ratio
+	return int(pc * golden >> 32 & uint64(len(t.slots)-1))
+}
+
+// get returns the frame of a pc; nil when there is none.
+func (t *frameTable) get(pc uint64) *frameMap {
+	if len(t.slots) == 0 {
+		return nil
+	}
+	return t.slots[t.place(pc)].f
+}
+
+// place is where a pc stands, or will.
+func (t *frameTable) place(pc uint64) int {
+	i := t.start(pc)
+	for t.slots[i].f != nil && t.slots[i].pc != pc {
+		i = (i + 1) & (len(t.slots) - 1)
+	}
+	return i
+}
+
+// put adds the frame of a pc that has none.
+func (t *frameTable) put(f *frameMap) {
+	const least = 1 << 8
+	if 2*t.used >= len(t.slots) {
+		old := t.slots
+		t.slots = make([]frameSlot, max(2*len(old), least))
+		for _, s := range old {
+			if s.f != nil {
+				t.slots[t.place(s.pc)] = s
+			}
+		}
+	}
+	t.slots[t.place(f.pc)] = frameSlot{f.pc, f}
+	t.used++
 }
 
 // newFrame looks up what is known of a pc.

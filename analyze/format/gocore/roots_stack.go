@@ -24,6 +24,12 @@ func (s *stackScan) goroutine(w *heap.Worker, r *proofRow) error {
 	if err := s.defers(w, r); err != nil {
 		return err
 	}
+	// A function that was preempted before its first instruction has its closure nowhere else, and the closure may lie on the stack.
+	context, ok := t.core.Mem.Uint64(r.g + s.p.off.context)
+	if !ok {
+		return fmt.Errorf("goroutine %d is not in the core", r.id)
+	}
+	s.root(w, r.g+s.p.off.context, context)
 	s.drain(w)
 	return nil
 }

@@ -46,11 +46,11 @@ func (s *wakerSearch) slot(x goer, f *leadFrame, at foundWaker, d doing) {
 		return // it will give back what it will have taken
 	}
 	asks := s.first() && s.w.waitsFor(x, d.target) // it is taking a slot at this very place
-	var passed bool
-	h.took, passed = s.w.tookBefore(f, d.target, take, give)
+	var passed, always bool
+	h.took, passed, always = s.w.tookBefore(f, d.target, take, give)
 	switch {
-	case asks && (!passed || s.w.comesBack(f)):
-		return
+	case asks && (!passed || (!always || h.hold != evidence.HoldPendingUnlock) && s.w.comesBack(f)):
+		return // it asks for the first one, or has taken it here in an earlier round, and it is not known who gives that back
 	case passed:
 	case !s.list[i].full, !d.drops:
 		return // it is at the other end of a queue
@@ -78,26 +78,50 @@ func (s *wakerSearch) takesBefore(f *leadFrame, d doing, take act) bool {
 	return false
 }
 
-// tookBefore reports whether a frame has taken a slot of a channel and not given it back, and where.
-func (w *worker) tookBefore(f *leadFrame, channel uint64, take, give act) (site uint64, ok bool) {
+// tookBefore reports whether a frame has taken a slot of a channel and not given it back, and where; always says that it has done so on
+// all ways to where it stands that were followed. What it has called may have taken slots and given them back.
+func (w *worker) tookBefore(f *leadFrame, channel uint64, take, give act) (site uint64, ok, always bool) {
 	place := &spot{w: w, sp: w.u.sps[f.index]}
-	for _, a := range w.arrivalsAt(f.leadCode) {
-		bound := a.Bind(place.sp, place)
-		for i := range a.Events {
-			e := &a.Events[i]
-			if k := act(e.Kind); e.Aside || k != take && k != give {
-				continue
-			}
-			if target, known := bound.Eval(&w.ahead.terms, e.Target); !known || target != channel {
-				continue
-			}
-			if act(e.Kind) == take {
-				return e.At, true
-			}
-			break
+	arrivals, took := w.arrivalsAt(f.leadCode), 0
+	for i := range arrivals {
+		at, last, balance := w.balance(&arrivals[i], place, channel, take, give)
+		if balance > 0 {
+			took++
+		}
+		if site == 0 && (balance > 0 || last == take) {
+			site, ok = at, true
 		}
 	}
-	return 0, false
+	return site, ok, took > 0 && took == len(arrivals)
+}
+
+// balance is what a way did to the slots of a channel: how many more it took than it gave back, what it did last, and the address behind
+// the call that took the one that it still has. A slot that is given back and may be another channel's counts as this one's.
+func (w *worker) balance(a *ahead.Arrival, place *spot, channel uint64, take, give act) (site uint64, last act, balance int) {
+	bound := a.Bind(place.sp, place)
+	for i := range a.Events { // the newest first
+		e := &a.Events[i]
+		k := act(e.Kind)
+		if e.Aside || k != take && k != give {
+			continue
+		}
+		target, known := bound.Eval(&w.ahead.terms, e.Target)
+		switch {
+		case known && target != channel, !known && k == take:
+			continue
+		case k == give:
+			balance--
+		case k == take:
+			balance++
+		}
+		if known && last == actNone {
+			last = k
+		}
+		if k == take && site == 0 && (balance > 0 || last == take) {
+			site = e.At
+		}
+	}
+	return site, last, balance
 }
 
 // arrivalsAt tells by which ways a function comes to where a frame stands.

@@ -118,8 +118,8 @@ func asFormatError(in format.Input, doing string, err error) error {
 	return fe
 }
 
-// findProgram finds and proves the executable. A file that the user named and that is wrong is an error; one that was only
-// guessed and is missing or wrong is a Gap, and the rest of the core is still read.
+// findProgram finds and proves the executable. A file that is proved to be another program's is an error, whether the user named it or
+// it was found, and so is a named one that cannot be used. When none is found that is a Gap, and the rest of the core is still read.
 func (t *target) findProgram() error {
 	m, ok := t.core.Executable()
 	if !ok {

@@ -119,7 +119,7 @@ func depthOf(c *evidence.Case, g evidence.Goroutine, function string) int {
 func (i *incident) noGaps(t *testing.T) {
 	t.Helper()
 	for _, g := range i.Gaps {
-		if !strings.Contains(g.Why, noDWARF) {
+		if !strings.Contains(g.Why, noDWARF) && !strings.Contains(g.Why, "Go 1.21 keeps its pointer maps") {
 			t.Errorf("gap: %s: %s", g.What, g.Why)
 		}
 	}
@@ -151,15 +151,16 @@ func TestWaits(t *testing.T) {
 		{Flags: []string{"-gcflags=all=-N -l"}},
 		{Flags: []string{"-buildmode=pie", "-ldflags=-s -w"}},
 		{Toolchain: "go1.21.13", Flags: []string{"-ldflags=-s -w"}},
-		{Toolchain: "go1.25.7", Flags: []string{"-gcflags=all=-N -l"}},
+		{Toolchain: "go1.23.12", Flags: []string{"-gcflags=all=-N -l"}},
 		{Env: []string{"GOARCH=arm64"}},
-		{Toolchain: "go1.23.12", Env: []string{"GOARCH=arm64"}},
+		{Toolchain: "go1.22.12", Env: []string{"GOARCH=arm64"}},
 	} {
 		t.Run(fmt.Sprint(versionName(p.Toolchain), p.Flags, p.Env), func(t *testing.T) { checkWaits(t, p) })
 	}
 }
 
 func checkWaits(t *testing.T, p fixtures.Program) {
+	t.Parallel()
 	i := die(t, "waits", p)
 	i.noGaps(t)
 	for _, l := range i.lines(t, "truth") {

@@ -52,6 +52,7 @@ type pcInfo struct {
 	ok       bool   // the pc lies in a Go function
 	stop     bool   // the outermost frame, or a function whose SP cannot be followed
 	role     role
+	nothing  bool               // nothing stands ahead of a call that returns here: see readingOf
 	frames   []evidence.FrameID // of a call that returns here, once they were asked for
 	hold     *holdFrame         // what the function may hold here; nil until it was asked for
 	lead     *leadCode          // what a frame has to do here; nil until it was asked for, or when that is nothing

@@ -80,7 +80,7 @@ func (w *worker) waitsOn(row *gRow, sudog uint64) uint64 {
 			w.lost++
 		}
 	case k.kind == evidence.SyncCond:
-		elem = w.condition()
+		elem = w.condition(row.g)
 	}
 	if k.kind == evidence.SyncSemaphore && w.walked(w.t.waitGroupWait) >= 0 {
 		k = waitKinds["sync.WaitGroup.Wait"] // until Go 1.24 the reason is only "semacquire"
@@ -105,8 +105,8 @@ func (w *worker) walked(entry uint64) int {
 
 // condition finds the list of the condition that the goroutine of the last walk waits for. Up to Go 1.25 nothing points from a
 // goroutine to it (runtime/sema.go, notifyListWait), but the frame of Cond.Wait keeps the Cond, which it locks again
-// afterwards. A word counts when what it points to is a Cond with a goroutine in its list that waits for a condition.
-func (w *worker) condition() uint64 {
+// afterwards. A word counts when what it points to is a Cond in whose list the goroutine stands.
+func (w *worker) condition(g uint64) uint64 {
 	i := w.walked(w.t.condWait)
 	if i < 0 || i+1 >= len(w.u.sps) {
 		return 0
@@ -114,7 +114,7 @@ func (w *worker) condition() uint64 {
 	back := waitKinds["sync.Cond.Wait"].back
 	for at := w.u.sps[i]; at < w.u.sps[i+1]+callerSlots; at += 8 {
 		v, ok := w.u.mem.Uint64(at)
-		if ok && v > back && w.isCondition(v+back) {
+		if ok && v > back && w.isCondition(v+back) && w.listed(v + back)[g] {
 			return v + back
 		}
 	}
@@ -129,13 +129,40 @@ func (w *worker) isCondition(list uint64) bool {
 	o := w.t.off
 	head, ok := w.u.mem.Uint64(list + o.NotifyList.Head)
 	yes := false
-	if ok && head != 0 {
+	given, ok1 := w.u.mem.Uint32(list + o.NotifyList.Wait)
+	called, ok2 := w.u.mem.Uint32(list + o.NotifyList.Notify)
+	if ok && ok1 && ok2 && head != 0 && int32(given-called) > 0 {
 		g, _ := w.u.mem.Uint64(head + o.Sudog.G)
 		reason, ok := w.u.mem.Uint8(g + o.G.WaitReason)
 		yes = ok && int(reason) < len(w.t.kinds) && w.t.kinds[reason].kind == evidence.SyncCond
 	}
 	w.conds[list] = yes
 	return yes
+}
+
+// minStack is the least that a goroutine takes (runtime/stack.go, stackMin): the core bounds how many there are.
+const minStack = 2 << 10
+
+// listed are the goroutines in the list of a condition. Each goroutine is in one list at most; what is beyond belongs to a core that lies.
+func (w *worker) listed(list uint64) map[uint64]bool {
+	if known, ok := w.lists[list]; ok {
+		return known
+	}
+	if w.lists == nil {
+		w.lists = map[uint64]map[uint64]bool{}
+	}
+	o, found := w.t.off, map[uint64]bool{}
+	w.lists[list] = found
+	sudog, _ := w.u.mem.Uint64(list + o.NotifyList.Head)
+	for most := int(w.t.core.Size / minStack); sudog != 0 && w.standing < most; w.standing++ {
+		g, ok1 := w.u.mem.Uint64(sudog + o.Sudog.G)
+		next, ok2 := w.u.mem.Uint64(sudog + o.Sudog.Next)
+		if !ok1 || !ok2 || found[g] {
+			break
+		}
+		found[g], sudog = true, next
+	}
+	return found
 }
 
 // lock notes a lock or the like.

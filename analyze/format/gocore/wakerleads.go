@@ -81,6 +81,12 @@ func (w *worker) leadStackOf(firstTrap bool) leadStack {
 			s.some = s.some || mark&markUser != 0
 			continue
 		}
+		pc := cache.infos[ref].pc
+		if mark := w.shared.get(pc) & (markNoLead | markUser); !trap && mark != 0 {
+			cache.marks[ref] |= mark
+			s.some = s.some || mark&markUser != 0
+			continue
+		}
 		l := w.leadAt(ref, trap)
 		if l == &noLead {
 			cache.marks[ref] |= markNoLead
@@ -95,6 +101,7 @@ func (w *worker) leadStackOf(firstTrap bool) leadStack {
 		if !trap && !acts && !words && !l.defers {
 			cache.marks[ref] |= markNoLead | markUser
 			cache.infos[ref].lead = nil
+			w.shared.put(pc, markNoLead|markUser)
 		}
 	}
 	return s
@@ -117,7 +124,12 @@ func (w *worker) leadAt(ref pcRef, trap bool) *leadCode {
 	case !e.ok || w.t.isRuntime(e.fn):
 		return &noLead
 	}
-	l := &leadCode{fn: e.fn, reading: w.readingAt(e.fn, e.pc, trap), pc: e.pc, exact: trap, defers: e.fn.DeferReturn() != 0}
+	l := &leadCode{fn: e.fn, pc: e.pc, exact: trap, defers: e.fn.DeferReturn() != 0}
+	if trap {
+		l.reading = w.readingAt(e.fn, e.pc)
+	} else {
+		l.reading = w.readingOf(e)
+	}
 	if l.defers {
 		l.open = w.t.openDefersOf(w.u.mem, e.fn)
 	}
@@ -178,7 +190,7 @@ func (w *worker) callWakes(entry uint64) bool {
 	if f, ok := w.t.acts[entry]; ok {
 		yes = waking.has(f.act)
 	} else if l := w.leadOf(entry); l.fn.Valid() && l.class == actNone {
-		r := w.readingAt(l.fn, entry, true)
+		r := w.readingAt(l.fn, entry)
 		yes = r != nil && wakesSomebody(r)
 	}
 	if w.ahead.wakes == nil {
@@ -188,19 +200,37 @@ func (w *worker) callWakes(entry uint64) bool {
 	return yes
 }
 
-// readingAt says what stands ahead of a pc; nil when it is nothing. The registers are known at the entry of a function, and where
-// it was interrupted.
-func (w *worker) readingAt(fn pcln.Func, pc uint64, known bool) *ahead.Reading {
-	key := readingKey{pc, known}
+// readingOf says what stands ahead of a call that returns to a pc; nil when it is nothing, which is remembered with the pc.
+func (w *worker) readingOf(e *pcInfo) *ahead.Reading {
+	if e.nothing {
+		return nil
+	}
+	if r, ok := w.ahead.readings[readingKey{e.pc, false}]; ok {
+		return r
+	}
+	r := w.newReading(e.fn, e.pc, false)
+	if e.nothing = r == nil; !e.nothing {
+		w.keepReading(readingKey{e.pc, false}, r)
+	}
+	return r
+}
+
+// readingAt says what stands ahead of a pc where the registers are known: at the entry of a function, and where it was interrupted.
+func (w *worker) readingAt(fn pcln.Func, pc uint64) *ahead.Reading {
+	key := readingKey{pc, true}
 	if r, ok := w.ahead.readings[key]; ok {
 		return r
 	}
+	r := w.newReading(fn, pc, true)
+	w.keepReading(key, r)
+	return r
+}
+
+func (w *worker) keepReading(key readingKey, r *ahead.Reading) {
 	if w.ahead.readings == nil {
 		w.ahead.readings = map[readingKey]*ahead.Reading{}
 	}
-	r := w.newReading(fn, pc, known)
 	w.ahead.readings[key] = r
-	return r
 }
 
 func (w *worker) newReading(fn pcln.Func, pc uint64, known bool) *ahead.Reading {

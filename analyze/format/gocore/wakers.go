@@ -418,8 +418,8 @@ func (s *wakerSearch) see(x goer, at foundWaker, d doing) {
 }
 
 // owes reports whether one that waits for an object itself is still the one that should wake the others: it waits for a group that
-// counts it, or it waits for room in a queue that it should empty, or for a token that it would put back. Who waits for a value and
-// would then send one, or who waits for a slot and would then give it back, wakes nobody.
+// counts it, or it waits for room in a queue that it should empty, or for a token or a slot that it would put back, and nobody has it. Who
+// waits for a value and would then send one wakes nobody.
 func owes(o *watched, d doing) bool {
 	switch {
 	case o.kind == evidence.SyncWaitGroup:
@@ -427,7 +427,8 @@ func owes(o *watched, d doing) bool {
 	case o.kind != evidence.SyncChannel:
 		return false
 	}
-	return d.act == actReceive && !d.drops || d.act == actSend && o.slots && !o.full && o.blank
+	tokens := o.slots && o.blank
+	return d.act == actReceive && (!d.drops || tokens && o.full) || d.act == actSend && tokens && !o.full
 }
 
 // waitsFor reports whether a goroutine waits for an object, be it one of several.

@@ -23,6 +23,7 @@ var wakerBuilds = []fixtures.Program{
 func TestWakers(t *testing.T) {
 	for _, p := range wakerBuilds {
 		t.Run(fmt.Sprint(versionName(p.Toolchain), p.Flags, p.Env), func(t *testing.T) {
+			t.Parallel()
 			i := die(t, "wakers", p)
 			i.noGaps(t)
 			for _, l := range i.lines(t, "woken") {
@@ -77,6 +78,7 @@ func (i *incident) checkWakerFrame(t *testing.T, name string, w evidence.Waker) 
 func TestSlots(t *testing.T) {
 	for _, p := range wakerBuilds {
 		t.Run(fmt.Sprint(versionName(p.Toolchain), p.Flags, p.Env), func(t *testing.T) {
+			t.Parallel()
 			i := die(t, "wakers", p)
 			for _, l := range i.lines(t, "slots") {
 				i.checkSlots(t, l[0], parseHex(t, l[1]), l[2:])

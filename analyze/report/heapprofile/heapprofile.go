@@ -1,13 +1,15 @@
 // Package heapprofile writes what the heap of a dead process holds as a profile, so that go tool pprof can show it.
 //
-// A sample is a type (or, where it is not known, its absence) and who keeps it: the stack of a group of goroutines where one group alone
-// does, or else one frame that says that several or none do. Nothing in it says where the objects were allocated: a core does not know.
+// A sample is a type and who holds it: the types on the way to it, and at the root a global variable or the stack of goroutines. So the flat
+// figures of a type are its own objects, and the cumulative ones all that is held through it. Where that way is not known, a sample is a type
+// and the stack of the group of goroutines that alone keeps it. Nothing in it says where the objects were allocated: a core does not know.
 package heapprofile
 
 import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/google/pprof/profile"
 
@@ -18,6 +20,7 @@ import (
 const (
 	sharedFrame  = "(kept by global variables, or by several)"
 	allFrame     = "(allocated, reachable or not)"
+	smallFrame   = "(in small places, left out)"
 	unknownFrame = "(type not known)"
 )
 
@@ -37,10 +40,13 @@ func Write(w io.Writer, c *evidence.Case) error {
 		Period:            1,
 		Comments:          []string{"Objects of the heap of a dead process by type and by who keeps them; not by where they were allocated."},
 	}, functions: map[functionKey]*profile.Function{}, locations: map[locationKey]*profile.Location{}}
-	if c.HeapUse.LiveObjects > 0 {
-		b.live(c.HeapUse)
-	} else {
-		b.classes(c.HeapUse)
+	switch h := c.HeapUse; {
+	case len(h.Holders) > 0:
+		b.holders(h)
+	case h.LiveObjects > 0:
+		b.live(h)
+	default:
+		b.classes(h)
 	}
 	if err := b.p.CheckValid(); err != nil {
 		return fmt.Errorf("making the profile: %w", err)
@@ -70,6 +76,47 @@ type builder struct {
 type typeKey struct {
 	name  string
 	trust evidence.Trust
+}
+
+// holders adds the places of the tree: the leaf is a type, above it stand the types that lead to it, and the root: a variable, or the stack of
+// goroutines.
+func (b *builder) holders(h *evidence.HeapUse) {
+	var path []*profile.Location // from the root to the place
+	var starts []int             // of each depth: where its part of the path begins
+	rest := evidence.HeapType{Objects: h.LiveObjects, Bytes: h.LiveBytes}
+	for _, p := range h.Holders {
+		if p.Depth < len(starts) {
+			path, starts = path[:starts[p.Depth]], starts[:p.Depth]
+		}
+		starts = append(starts, len(path))
+		if p.Kind == evidence.StepStack {
+			stack := b.stack(p.Stack)
+			slices.Reverse(stack)
+			path = append(path, stack...)
+		} else {
+			path = append(path, b.frame(rootOrType(p), "", 0))
+		}
+		if p.OwnObjects > 0 {
+			leaf := slices.Clone(path)
+			slices.Reverse(leaf)
+			b.sample(p.OwnObjects, p.Own, leaf)
+			rest.Objects -= min(p.OwnObjects, rest.Objects)
+			rest.Bytes -= min(p.Own, rest.Bytes)
+		}
+	}
+	if rest.Objects > 0 {
+		b.sample(rest.Objects, rest.Bytes, []*profile.Location{b.frame(smallFrame, "", 0)})
+	}
+}
+
+func rootOrType(p evidence.Holder) string {
+	switch {
+	case p.Kind == evidence.StepObject:
+		return nameOf(evidence.HeapType{Name: p.Name})
+	case p.Kind == evidence.StepGlobal && p.Name != "":
+		return "global " + p.Name
+	}
+	return "(" + p.Kind.String() + ")"
 }
 
 // live adds what groups keep alone, and of each type the rest.

@@ -1,10 +1,27 @@
 package markdown
 
 import (
+	"fmt"
+	"io"
 	"strings"
 
 	"github.com/gopostmortem/postmortem/analyze/report"
 )
+
+// WriteHeap writes what the heap holds: for a Document made by report.Heap.
+func WriteHeap(w io.Writer, doc *report.Document, opt Options) error {
+	if opt.MaxBytes <= 0 {
+		opt.MaxBytes = DefaultMaxBytes
+	}
+	p := &page{left: max(0, opt.MaxBytes-reserve)}
+	p.section("What the heap holds", func(b *section) { heap(b, doc) })
+	p.appendix(doc)
+	p.notes()
+	if _, err := io.WriteString(w, strings.TrimPrefix(p.b.String(), "\n")); err != nil {
+		return fmt.Errorf("writing the heap: %w", err)
+	}
+	return nil
+}
 
 // heap writes what the heap holds, when it was counted.
 func heap(b *section, doc *report.Document) {

@@ -25,6 +25,9 @@ const reserve = 2_000
 
 // Write writes the report.
 func Write(w io.Writer, doc *report.Document, opt Options) error {
+	if doc.HeapOnly() {
+		return WriteHeap(w, doc, opt)
+	}
 	if opt.MaxBytes <= 0 {
 		opt.MaxBytes = DefaultMaxBytes
 	}

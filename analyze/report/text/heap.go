@@ -54,7 +54,7 @@ func rest(o *report.HeapRest) string {
 	for _, part := range []struct {
 		n    int
 		what string
-	}{{o.Holders, "small holder"}, {o.Types, "type"}, {o.Groups, "group of goroutines"}, {o.Classes, "row of allocation classes"}} {
+	}{{o.Holders, "place"}, {o.Types, "type"}, {o.Groups, "group of goroutines"}, {o.Classes, "row of allocation classes"}} {
 		if part.n > 0 {
 			what, of, _ := strings.Cut(part.what, " of ")
 			if text := report.Plural(part.n, what); of != "" {
@@ -72,7 +72,8 @@ func (p *page) holders(h *report.HeapUse) {
 	if len(h.Holders) == 0 {
 		return
 	}
-	p.head("Held by (each object once, on a shortest way from a variable or a stack)")
+	p.head("Held by")
+	p.para("  ", "Each object stands once: on a shortest way to it from a variable or a stack.")
 	rows := [][]string{{"bytes", "share", "objects", "who"}}
 	for _, at := range h.Holders {
 		rows = append(rows, []string{report.Size(at.Bytes), report.Part(at.Bytes, h.LiveBytes), report.Count(int(at.Objects)), strings.Repeat("  ", at.Depth) + at.Text()})
@@ -85,7 +86,8 @@ func (p *page) keepers(h *report.HeapUse) {
 	if len(h.Retained) == 0 {
 		return
 	}
-	p.head("Kept by goroutines alone (free if they ended)")
+	p.head("Kept by goroutines alone")
+	p.para("  ", "What they keep would be free if they ended.")
 	for _, r := range h.Retained {
 		s := fmt.Sprintf("%s (%s) in %s by %s", report.Size(r.Bytes), report.Part(r.Bytes, h.LiveBytes), report.Plural(int(r.Objects), "object"),
 			report.Plural(r.Goroutines, "goroutine"))
@@ -132,7 +134,11 @@ func (p *page) classes(h *report.HeapUse) {
 	p.table(rows)
 }
 
-// table writes rows with aligned columns: numbers to the right, the last column to the left and unbroken. The first row is the head.
+// leastLast is the width that the last column of a table needs; in a narrower terminal each row is a sentence.
+const leastLast = 20
+
+// table writes rows with aligned columns: numbers to the right, the last column to the left. The first row is the head. Spaces before a text in
+// the last column indent it.
 func (p *page) table(rows [][]string) {
 	last := len(rows[0]) - 1
 	width := make([]int, last)
@@ -146,11 +152,16 @@ func (p *page) table(rows [][]string) {
 		for i, w := range width {
 			b.WriteString("  " + strings.Repeat(" ", w-lipgloss.Width(r[i])) + r[i])
 		}
-		b.WriteString("  " + report.Visible(r[last]))
+		text := strings.TrimLeft(r[last], " ")
+		b.WriteString("  " + r[last][:len(r[last])-len(text)])
 		if n == 0 {
 			p.tone(faint)
 		}
-		p.line(b.String())
+		if used := lipgloss.Width(b.String()); used+leastLast <= p.width {
+			p.hang(b.String(), strings.Repeat(" ", used+2), text)
+		} else if n > 0 {
+			p.hang("  ", "    ", strings.Join(append(r[:last:last], text), ", "))
+		}
 		p.next = plain
 	}
 }

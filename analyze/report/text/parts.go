@@ -17,6 +17,10 @@ func (p *page) verbose(doc *report.Document) {
 		}
 	}
 	p.graph(doc)
+	if doc.HeapUse != nil {
+		p.head("What the heap holds")
+		p.heap(doc.HeapUse)
+	}
 	p.silences("Ruled out", doc.RuledOut)
 	p.silences("Not checked", doc.NotChecked)
 	p.environment(doc)

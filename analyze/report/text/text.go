@@ -30,6 +30,9 @@ const (
 
 // Write writes the report.
 func Write(w io.Writer, doc *report.Document, opt Options) error {
+	if doc.HeapOnly() {
+		return WriteHeap(w, doc, opt)
+	}
 	p := newPage(opt)
 	p.verdict(doc)
 	p.findings(doc)

@@ -200,7 +200,7 @@ func TestWriteError(t *testing.T) {
 	}
 }
 
-// The answers of the commands graph and why.
+// The answers of the commands graph, why and heap.
 func TestAnswers(t *testing.T) {
 	var graph, why bytes.Buffer
 	if err := text.WriteGraph(&graph, load(t, "answers/graph"), text.Options{}); err != nil {
@@ -211,6 +211,11 @@ func TestAnswers(t *testing.T) {
 		t.Fatal(err)
 	}
 	golden(t, "answer.why.txt", why.String())
+	var heap bytes.Buffer
+	if err := text.WriteHeap(&heap, load(t, "answers/heap"), text.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "answer.heap.txt", heap.String())
 }
 
 // What stands on a path comes from the process, and moves no cursor.

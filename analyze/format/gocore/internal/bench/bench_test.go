@@ -162,8 +162,8 @@ func TestMisses(t *testing.T) {
 }
 
 func TestPage(t *testing.T) {
-	got := page(sample(time.Second))
-	for _, want := range []string{"make bench", "| 100k | at least 50 times less CPU", "**missed**"} {
+	got := page(sample(time.Second), provedSample(time.Second))
+	for _, want := range []string{"make bench", "| 100k | at least 50 times less CPU", "**missed**", "## Who waits for whom"} {
 		if !strings.Contains(got, want) {
 			t.Errorf("no %q in the page", want)
 		}

@@ -1,5 +1,6 @@
-// Command bench measures postmortem and its peers side by side, on the same cores in one run, and keeps the table of
-// docs/performance.md. It is part of the repository and not of the product; `make bench` runs it from the root.
+// Command bench measures postmortem and its peers side by side, on the same cores in one run, and what it takes to prove which
+// goroutines can never wake, and keeps the tables of docs/performance.md. It is part of the repository and not of the product;
+// `make bench` runs it from the root.
 //
 //	go run ./analyze/format/gocore/internal/bench [-write] [-cores 1k,100k] [-tools postmortem,delve] [-rounds 5] [-profile DIR]
 //

@@ -107,6 +107,9 @@ func Build(ctx context.Context, src Source) (*Heap, error) {
 	if v := src.Layout.Version; !v.AtLeast(1, 22) || v.AtLeast(1, 27) {
 		return nil, fmt.Errorf("the heap of Go %s keeps its pointer maps in another way than that of Go 1.22 to 1.26", v.Release())
 	}
+	if src.Layout.Version.Devel {
+		return nil, errors.New("the program was built by a development version of Go, whose heap is that of no release")
+	}
 	if slices.Contains(src.Layout.Version.Experiments, "noallocheaders") {
 		return nil, errors.New("the program was built with GOEXPERIMENT=noallocheaders, which keeps pointer maps in another way")
 	}

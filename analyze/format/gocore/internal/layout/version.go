@@ -139,7 +139,7 @@ func (e *UnknownVersionError) Error() string {
 		return fmt.Sprintf("layout of the Go runtime: %v; known versions are %s", e.Err, known)
 	}
 	return fmt.Sprintf("layout of the Go runtime: no table for %q on %s; known versions are %s; "+
-		"a newer postmortem, or an executable built without -ldflags=-w, may help", e.Version, e.Arch, known)
+		"a newer postmortem may have it", e.Version, e.Arch, known)
 }
 
 // Unwrap gives the cause, when the version string itself was at fault.

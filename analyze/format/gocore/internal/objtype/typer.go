@@ -230,7 +230,10 @@ func (t *Typer) follow(mem []byte, p *place, rank Rank) {
 	}
 }
 
-// Value follows a variable of a type at an address outside of the heap.
+// Value follows a value outside of the heap whose type is that of a descriptor.
+func (t *Typer) Value(addr, descriptor uint64) { t.value(addr, t.typeAt(ref{abi: descriptor})) }
+
+// value follows a variable of a type at an address outside of the heap.
 func (t *Typer) value(addr uint64, d *typ) {
 	if d == nil || d.size == 0 || d.size > 1<<30 || len(d.places) == 0 {
 		return

@@ -27,6 +27,7 @@ const (
 	pages      = 60
 	indexWords = 1 << 17
 	pointers   = 50_000
+	parcels    = 15
 )
 
 type Account struct {
@@ -94,6 +95,11 @@ type Ticket struct {
 type Common struct {
 	Weights [33]uint64
 	Owner   *Owner
+}
+
+type Parcel struct {
+	Load [20]uint64
+	Note *Note
 }
 
 var (
@@ -174,6 +180,16 @@ func right(c *Common, ready *sync.WaitGroup, stop chan struct{}) {
 }
 
 //go:noinline
+func newParcel() *Parcel { return &Parcel{Note: &Note{}} }
+
+// send waits for ever to send what it has no variable for any more.
+func send(out chan *Parcel, ready *sync.WaitGroup) {
+	p := newParcel()
+	ready.Done()
+	out <- p
+}
+
+//go:noinline
 func newLost(l *Lost) *Lost { return &Lost{Left: l} }
 
 //go:noinline
@@ -189,7 +205,7 @@ func main() {
 	fill()
 	stop := make(chan struct{})
 	var ready sync.WaitGroup
-	ready.Add(1 + jobs + 2)
+	ready.Add(1 + jobs + 2 + parcels)
 	go alone(&ready, stop)
 	for i := 0; i < jobs; i++ {
 		go work(i, &ready, stop)
@@ -197,6 +213,10 @@ func main() {
 	both := &Common{Owner: &Owner{}}
 	go left(both, &ready, stop)
 	go right(both, &ready, stop)
+	out := make(chan *Parcel)
+	for i := 0; i < parcels; i++ {
+		go send(out, &ready)
+	}
 	ready.Wait()
 	runtime.GC()
 	runtime.GC()

@@ -84,6 +84,9 @@ func main() {
 	pairs()
 	helpers()
 	others()
+	striped()
+	places()
+	moreReaders()
 	time.Sleep(300 * time.Millisecond)
 	fmt.Println("READY")
 	var never atomic.Int32

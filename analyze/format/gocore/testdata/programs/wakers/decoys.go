@@ -239,6 +239,53 @@ func (l *limiter) wants() {
 	l.slots <- struct{}{}
 }
 
+// nested asks for further slots, one after the other, with one in hand.
+//
+//go:noinline
+func (l *limiter) nested() {
+	l.acquire()
+	defer l.release()
+	for range l.name {
+		l.layer()
+	}
+}
+
+//go:noinline
+func (l *limiter) layer() {
+	enter()
+	l.slots <- struct{}{}
+	defer l.release()
+	slow()
+}
+
+// starts takes slots for those that it starts. What is left at its end it throws away.
+//
+//go:noinline
+func (l *limiter) starts() {
+	defer l.drain()
+	for range l.name {
+		l.slots <- struct{}{}
+		go l.body()
+	}
+}
+
+//go:noinline
+func (l *limiter) drain() {
+	for len(l.slots) > 0 {
+		<-l.slots
+	}
+}
+
+// asks takes a slot and would give it back.
+//
+//go:noinline
+func (l *limiter) asks() {
+	enter()
+	l.slots <- struct{}{}
+	l.n++
+	<-l.slots
+}
+
 //go:noinline
 func semaphores() {
 	a := newLimiter(3)
@@ -259,6 +306,26 @@ func semaphores() {
 	begin(b.wants)
 	slots("helper", chanAt(b.slots), "pending-unlock/main.(*limiter).deferredHelper", "pending-unlock/main.(*limiter).body",
 		"unique-candidate/main.(*limiter).selected")
+
+	c := newLimiter(2)
+	c.name = "some"
+	begin(c.plain)
+	begin(c.nested)
+	begin(c.wants)
+	slots("nested", chanAt(c.slots), "unique-candidate/main.(*limiter).plain", "pending-unlock/main.(*limiter).nested")
+
+	d := newLimiter(2)
+	d.name = "some"
+	begin(d.starts)
+	begin(d.wants)
+	slots("starts", chanAt(d.slots), "pending-unlock/main.(*limiter).body", "pending-unlock/main.(*limiter).body")
+
+	e := newLimiter(2)
+	e.acquire()
+	e.acquire()
+	begin(e.asks)
+	slots("lost", chanAt(e.slots))
+	woken("lost", chanAt(e.slots), "ahead/receive/main.(*limiter).asks")
 
 	q := make(chan int, 2)
 	begin(func() { consumes(q) })

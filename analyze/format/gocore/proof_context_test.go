@@ -1,0 +1,57 @@
+package gocore
+
+import (
+	"testing"
+
+	"github.com/gopostmortem/postmortem/analyze/evidence"
+	"github.com/gopostmortem/postmortem/analyze/format"
+	"github.com/gopostmortem/postmortem/fixtures"
+)
+
+// TestSavedContext: a function that was preempted before its first instruction has its closure only in the context register, which
+// the runtime saves in its g, and the closure of a deferred call may lie on the stack. The variable of keepOnStack that leads to the
+// lock is made reachable in that way alone.
+func TestSavedContext(t *testing.T) {
+	s := reachSpecimen(t, fixtures.Program{})
+	id := s.first(t, "keptByObject")
+	row := s.rowOf(t, s.gOf(t, id))
+	object := row.WaitsOn - 24 // guarded{name string; next *guarded; mu sync.Mutex}
+	for _, g := range s.waiting(t, "sleep") {
+		slots, variable := s.pathsOnStack(t, g, object)
+		if len(slots) == 0 {
+			continue
+		}
+		var cut []edit
+		for _, at := range slots {
+			cut = append(cut, s.word(t, at, 0))
+		}
+		context := s.word(t, s.field(t, g, "runtime.g.sched.ctxt"), variable)
+		for _, c := range []struct {
+			name  string
+			edits []edit
+			want  evidence.Wake
+		}{{"not at all", cut, evidence.WakeNever}, {"by the context", append(cut, context), evidence.WakePossible}} {
+			read, err := readDamaged(t, s.copy(t, s.t.core.Size, c.edits...), format.Options{Executable: s.Exe})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if g, ok := read.Goroutines().ByID(id); !ok || g.Wake != c.want {
+				t.Errorf("reached %s: goroutine %d is %s, want %s (%+v)", c.name, id, g.Wake, c.want, read.Proof)
+			}
+		}
+		return
+	}
+	t.Fatalf("no goroutine sleeps with a pointer to %#x in a variable", object)
+}
+
+// pathsOnStack finds a variable on the stack of a goroutine that holds a pointer, and the words of the stack that point to the variable.
+func (s *specimen) pathsOnStack(t *testing.T, g, pointer uint64) (slots []uint64, variable uint64) {
+	t.Helper()
+	stack := s.t.stackOf(g)
+	for at := s.t.saved(g).sp; at < stack.hi; at += 8 {
+		if v := s.read(t, at); v%8 == 0 && stack.holds(v) && v > at && s.read(t, v) == pointer {
+			slots, variable = append(slots, at), v
+		}
+	}
+	return slots, variable
+}
