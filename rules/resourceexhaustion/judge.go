@@ -31,11 +31,11 @@ func (j *judge) resource(r *derive.Resource) {
 		j.circle(r)
 	case r.Shared():
 		j.p.Silent("%d goroutines wait for the result of one call", r.Total)
-	case queue < j.p.Limit("min-waiters") && !r.Dead():
+	case queue < j.p.Limit("min-waiters") && !r.DeadPool():
 		j.p.Silent("%d goroutines wait for %s", r.Total, r.Name)
 	case shortage == derive.ShortageLost:
 		j.lost(r)
-	case shortage == derive.ShortageStuck && (r.Dead() || r.Limit > 0 && queue >= j.p.Limit("stuck-queue")*float64(r.Limit)):
+	case shortage == derive.ShortageStuck && (r.DeadPool() || r.Limit > 0 && queue >= j.p.Limit("stuck-queue")*float64(r.Limit)):
 		j.stuck(r)
 	case r.Guessed && len(r.Holders) == 0:
 		j.unseen(r)
@@ -69,7 +69,7 @@ func outside(r *derive.Resource) bool {
 
 // circle reports holders that all wait for another slot.
 func (j *judge) circle(r *derive.Resource) {
-	if r.Group() && !r.Guessed {
+	if (r.Group() || j.inGroup(r)) && !r.Guessed {
 		j.p.Silent("the tasks of %s start further tasks and wait for room: see deadlock-comm", r.Name)
 		return
 	}
@@ -95,6 +95,15 @@ func (j *judge) circle(r *derive.Resource) {
 		}
 	}
 	j.end(r, f)
+}
+
+// inGroup reports whether a channel is that of an errgroup with a limit: everybody asks for its slots in Go (golang.org/x/sync/errgroup,
+// errgroup.go, since v0.1.0).
+func (j *judge) inGroup(r *derive.Resource) bool {
+	return len(r.Asking) > 0 && !slices.ContainsFunc(r.Asking, func(a derive.SlotAsking) bool {
+		_, in := derive.Has(j.c.Stack(j.c.Goroutines().StackOf(int(a.Row))), "golang.org/x/sync/errgroup.(*Group).Go")
+		return !in
+	})
 }
 
 // tell leaves out a resource that stands in another one's finding.

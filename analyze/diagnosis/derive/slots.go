@@ -359,13 +359,18 @@ func (r *Resource) Shared() bool { return strings.HasSuffix(r.Kind, "singlefligh
 // Group reports whether a resource is an errgroup with a limit.
 func (r *Resource) Group() bool { return strings.HasSuffix(r.Kind, "errgroup.Group") }
 
+// DeadPool reports whether nothing will ever come again from a pool. What is a channel, or the like of one, explains itself.
+func (r *Resource) DeadPool() bool {
+	return r.Ref.Kind == evidence.RefPool && !r.Shared() && !r.Group() && r.Dead() && r.Shortage() != ShortageLoad
+}
+
 // DeadPools are the goroutines that wait for a slot of a pool from which nothing will ever come again, by row. Only what is wrong with the
 // pool explains them.
 func (s *Slots) DeadPools() map[uint32]*Resource {
 	var rows map[uint32]*Resource
 	for i := range s.List {
 		r := &s.List[i]
-		if r.Ref.Kind != evidence.RefPool || r.Shared() || r.Group() || !r.Dead() || r.Shortage() == ShortageLoad {
+		if !r.DeadPool() {
 			continue
 		}
 		if rows == nil {

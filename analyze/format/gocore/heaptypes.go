@@ -19,11 +19,12 @@ type heapTyper struct {
 
 type heapSum struct{ objects, bytes uint64 }
 
-func newHeapTyper(t *target, h *heap.Heap, m *heap.Marker) *heapTyper {
+// newHeapTyper returns one that finds the types of the objects for which live is true.
+func newHeapTyper(t *target, h *heap.Heap, live func(heap.Object) bool) *heapTyper {
 	types := &heapTyper{t: t, known: map[uint64]bool{}}
 	buf, _ := t.layout.Offset("runtime.hchan.buf")
 	types.typer = objtype.New(objtype.Source{
-		Mem: t.core.Mem, Heap: h, Live: func(o heap.Object) bool { return m.Colour(o) != 0 },
+		Mem: t.core.Mem, Heap: h, Live: live,
 		NameOf: t.typeOf, IsType: types.isType, IsItab: types.isItab, FuncAt: types.funcAt,
 		TypesLo: t.tab.Modules[0].Types, TypesHi: t.tab.Modules[0].ETypes,
 		Swiss: swissMaps(t), ChanAt: buf, LenAt: t.off.Chan.Size,
@@ -103,22 +104,22 @@ func (h *heapTyper) funcAt(pc uint64) (string, bool) {
 }
 
 // run finds the types: first what is certain, then what follows from it, then guesses.
-func (h *heapTyper) run(ctx context.Context, u *heapUse) error {
+func (h *heapTyper) run(ctx context.Context, p *prover) error {
 	if err := h.typer.Headers(ctx); err != nil {
 		return err
 	}
 	h.globals(ctx)
-	if err := h.frames(ctx, u.p); err != nil {
+	if err := h.frames(ctx, p); err != nil {
 		return err
 	}
-	h.sends(u.p)
-	for _, part := range u.p.parts {
+	h.sends(p)
+	for _, part := range p.parts {
 		if mem, ok := h.t.core.Mem.Bytes(part.addr, part.bytes); ok && part.kind == rootData {
 			h.typer.Words(mem)
 		}
 	}
-	for i := range u.p.rows {
-		r := &u.p.rows[i]
+	for i := range p.rows {
+		r := &p.rows[i]
 		stack, at := h.t.stackOf(r.g), h.t.saved(r.g)
 		if !stack.holds(at.sp) || stack.hi-at.sp > maxGuessedStack {
 			continue
@@ -220,6 +221,15 @@ func (h *heapTyper) globals(ctx context.Context) {
 	if err := h.typer.Globals(ctx, t.exe, t.bias); err != nil && ctx.Err() == nil {
 		t.b.Gap("types of global variables", err.Error())
 	}
+}
+
+// nameOf is the type of an object where something typed leads to it; empty when it is not known or only guessed.
+func (h *heapTyper) nameOf(o heap.Object) string {
+	l := h.typer.Labels()[h.typer.Of(o)]
+	if l.Rank < objtype.Followed {
+		return ""
+	}
+	return l.Name
 }
 
 // count adds an object to the sum of its type.

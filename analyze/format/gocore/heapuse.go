@@ -135,8 +135,8 @@ func (u *heapUse) reach(ctx context.Context) error {
 	}
 	u.marker = m
 	u.stage(stageType)
-	u.types = newHeapTyper(t, u.heap, m)
-	return u.types.run(ctx, u)
+	u.types = newHeapTyper(t, u.heap, func(o heap.Object) bool { return m.Colour(o) != 0 })
+	return u.types.run(ctx, p)
 }
 
 // makeGroups puts the goroutines into groups: the same stack, the same go statement. Colour 0 is nobody's.

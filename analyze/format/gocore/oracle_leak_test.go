@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/gopostmortem/postmortem/analyze/evidence"
@@ -48,32 +49,38 @@ const (
 )
 
 // leakSum counts verdicts.
-type leakSum struct{ cores, verdicts, leaked, missed, extra int }
+type leakSum struct {
+	mu                                     sync.Mutex
+	cores, verdicts, leaked, missed, extra int
+}
 
 // maxMissed is the share of the leaks that may be missed: words on stacks and in objects without a map are taken for pointers.
 const maxMissed = 0.002
 
 func TestVerdictsEqualLeakProfile(t *testing.T) {
-	seeds, objects := 1, 1000
+	seeds, objects := 1, 2000
 	if wide() {
 		seeds, objects = 3, 4000
 	}
 	sum := leakSum{}
-	for b, one := range leakBuilds {
-		for e, end := range leakEnds {
-			if e >= endsOfAll && b >= buildsOfEnds && !wide() {
-				continue
-			}
-			for seed := range seeds {
-				n := 1 + seed + seeds*(e+len(leakEnds)*b)
-				t.Run(fmt.Sprintf("%s/%s/%d", one.name, end, n), func(t *testing.T) {
+	t.Run("cores", func(t *testing.T) {
+		for b, one := range leakBuilds {
+			for e, end := range leakEnds {
+				if e >= endsOfAll && b >= buildsOfEnds && !wide() {
+					continue
+				}
+				for seed := range seeds {
+					n := 1 + seed + seeds*(e+len(leakEnds)*b)
 					p := one.prog
 					p.Args = []string{fmt.Sprint(n), fmt.Sprint(objects), end}
-					sum.check(t, p)
-				})
+					t.Run(fmt.Sprintf("%s/%s/%d", one.name, end, n), func(t *testing.T) {
+						t.Parallel()
+						sum.check(t, p)
+					})
+				}
 			}
 		}
-	}
+	})
 	t.Logf("%d cores, %d verdicts, %d leaked, %d missed, %d extra", sum.cores, sum.verdicts, sum.leaked, sum.missed, sum.extra)
 	if float64(sum.missed) > maxMissed*float64(sum.leaked) {
 		t.Errorf("%d of %d leaks were missed", sum.missed, sum.leaked)
@@ -86,6 +93,8 @@ func (s *leakSum) check(t *testing.T, p fixtures.Program) {
 	if c.Proof == nil || !c.Proof.Done {
 		t.Fatalf("no proof: %+v", c.Proof)
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.cores++
 	leaked := 0
 	for row, g := range c.Goroutines().All() {

@@ -42,10 +42,23 @@ func (p *prover) explain(ctx context.Context) error {
 		p.t.b.Gap("what keeps goroutines reachable", err.Error())
 		return nil
 	}
+	if p.types, err = p.typesOfPaths(ctx); err != nil {
+		return fmt.Errorf("finding the types of what keeps goroutines reachable: %w", err)
+	}
 	for _, i := range asked {
 		p.addPath(ways, i)
 	}
 	return nil
+}
+
+// typesOfPaths finds the types of all objects: to know that of one, one follows the types from the roots on. It is nil for a heap for which that
+// takes too long; the steps of the path are then told without types.
+func (p *prover) typesOfPaths(ctx context.Context) (*heapTyper, error) {
+	if p.heap.Objects() > somePlaces {
+		return nil, nil
+	}
+	types := newHeapTyper(p.t, p.heap, func(heap.Object) bool { return true })
+	return types, types.run(ctx, p)
 }
 
 // waitsOf lists what a goroutine waits for.
@@ -93,6 +106,8 @@ func (p *prover) steps(ways *heap.Ways, way heap.Way, woken int) []evidence.Path
 		name := ""
 		if typ := p.heap.TypeOf(s.Object); typ != 0 {
 			name, _, _ = p.t.typeOf(typ)
+		} else if p.types != nil {
+			name = p.types.nameOf(s.Object)
 		}
 		steps = append(steps, evidence.PathStep{Kind: evidence.StepObject, Addr: p.heap.Base(s.Object), Name: name,
 			Size: p.heap.Size(s.Object), Offset: s.Offset})

@@ -79,6 +79,20 @@ func TestPaths(t *testing.T) {
 		}
 	}
 	checkSteps(t, paths["keptByOther"])
+	checkTypes(t, paths["keptByMap"], "map[string]*main.guarded", "main.guarded")
+}
+
+// checkTypes holds that a path leads through objects of these types, in this order.
+func checkTypes(t *testing.T, p *evidence.Path, types ...string) {
+	t.Helper()
+	for _, s := range p.Steps {
+		if len(types) > 0 && s.Name == types[0] {
+			types = types[1:]
+		}
+	}
+	if len(types) > 0 {
+		t.Errorf("no object of type %s in %+v", types[0], p.Steps)
+	}
 }
 
 // checkSteps holds that a path through a goroutine that has to wake first says so.

@@ -58,6 +58,7 @@ type prover struct {
 	first   map[heap.Object]int32
 	awake   []atomic.Bool // by row
 	wokenBy []heap.Object // by row; kept only when the way is wanted
+	types   *heapTyper    // of the objects on that way; nil when they are not known
 	cond    map[uint64]map[uint64]uint64
 	least   uint64 // no pointer is below
 }
