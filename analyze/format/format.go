@@ -69,10 +69,10 @@ type Reach uint8
 
 // The choices.
 const (
-	ReachCase  Reach = iota // as ReachProof, and the heap is counted (evidence.HeapUse) where memory is the question: see the reader
+	ReachCase  Reach = iota // as ReachProof, but not of a very large process; and the heap is counted (evidence.HeapUse) where memory is the question
 	ReachProof              // as far as it takes to prove which goroutines can never wake
-	ReachNone
-	ReachHeap // the heap is counted, and nothing is proved
+	ReachNone               // nor is it searched who could wake whom
+	ReachHeap               // the heap is counted, and nothing is proved
 )
 
 // What readers tell Progress that they are doing.

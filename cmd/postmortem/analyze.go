@@ -51,10 +51,12 @@ The report goes to stdout in the format of -f; each -o FORMAT=PATH writes one mo
 	set := cmd.Flags()
 	run.out.add(set, "text")
 	run.read.add(set)
+	run.read.addReach(set)
 	run.view.add(set)
 	run.rules.add(set)
 	set.StringVar(&run.failOn, "fail-on", "none", "exit with 1 when a finding is at least: critical, warning, info or none")
 	set.BoolVar(&run.strict, "strict", false, "exit with 4 when something could not be read")
+	_ = cmd.RegisterFlagCompletionFunc("reach", cobra.FixedCompletions([]string{"auto", "proof", "none"}, cobra.ShellCompDirectiveNoFileComp))
 	for _, flag := range []string{"enable", "disable"} {
 		_ = cmd.RegisterFlagCompletionFunc(flag, completeRules) // fails only for a flag that does not exist
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -35,6 +36,32 @@ func (f *readFlags) add(set *pflag.FlagSet) {
 	set.StringVar(&f.maxMemory, "max-memory", "", "most bytes to unpack or to keep, such as 8GiB (default: bounded by each reader)")
 	set.IntVar(&f.jobs, "jobs", 0, "processors to use (default: all)")
 	set.StringVar(&f.progress, "progress", "auto", "how to show progress: auto, plain or none")
+}
+
+// addReach adds --reach, of the commands that diagnose.
+func (f *readFlags) addReach(set *pflag.FlagSet) {
+	set.Var((*reachValue)(&f.reach), "reach", "how far to walk the heap: auto, proof (which goroutines can never wake, however many there are) or none")
+}
+
+// reachValue is the value of --reach.
+type reachValue format.Reach
+
+var reachNames = map[format.Reach]string{format.ReachCase: "auto", format.ReachProof: "proof", format.ReachNone: "none"}
+
+func (v *reachValue) String() string { return reachNames[format.Reach(*v)] }
+
+// Type is what the help calls the value.
+func (v *reachValue) Type() string { return "string" }
+
+// Set takes a name.
+func (v *reachValue) Set(name string) error {
+	for reach, known := range reachNames {
+		if name == known {
+			*v = reachValue(reach)
+			return nil
+		}
+	}
+	return errors.New("want auto, proof or none")
 }
 
 // options checks the flags and gives them the form that readers take.

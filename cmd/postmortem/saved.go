@@ -31,6 +31,7 @@ diagnosis, for postmortem render.`,
 	set := cmd.Flags()
 	run.out.add(set, "case")
 	run.read.add(set)
+	run.read.addReach(set)
 	run.view.add(set)
 	run.rules.add(set)
 	return cmd

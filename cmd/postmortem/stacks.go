@@ -71,6 +71,9 @@ func (a *app) stacks(cmd *cobra.Command, run *listing, files []string) error {
 		refs = append(refs, ref)
 	}
 	run.read.variables, run.read.reach = format.VariablesNone, format.ReachNone
+	if len(refs) > 0 {
+		run.read.reach = format.ReachCase // a report may cite any row of a whole diagnosis
+	}
 	if run.vars {
 		run.read.variables = format.VariablesOfGroups
 	}

@@ -75,6 +75,7 @@ type leak struct {
 	origins derive.Origins
 	graph   *derive.WaitGraph
 	dead    map[uint32]*derive.Resource // see derive.Slots.DeadPools
+	pools   map[string]bool             // their packages; filled in on demand
 	main    bool                        // the main goroutine can never wake
 }
 

@@ -100,6 +100,30 @@ func (l *leak) fateOf(row int) (fate, *derive.Knot) {
 	return fateBehind, k
 }
 
+// serves reports whether a goroutine is one that a pool from which nothing comes any more has started for itself: its stack ends in the
+// pool's package, and nobody else's code is on it.
+func (l *leak) serves(row int) bool {
+	if len(l.dead) == 0 {
+		return false
+	}
+	if l.pools == nil {
+		l.pools = map[string]bool{}
+		for _, r := range l.dead {
+			l.pools[r.Kind[:max(0, strings.LastIndexByte(r.Kind, '.'))]] = true
+		}
+	}
+	s := l.c.Stack(l.c.Goroutines().StackOf(row))
+	if _, others := l.f.UserFrame(s); others {
+		return false
+	}
+	for i := range s.Len() {
+		if l.pools[derive.Package(s.At(i).Function)] {
+			return true
+		}
+	}
+	return false
+}
+
 // queue reports whether several wait for one lock that is taken: whoever kept it, deadlock-lock tells of it.
 func (l *leak) queue(k *derive.Knot) bool {
 	return len(k.Victims) > 1 && slices.ContainsFunc(k.Objects, func(addr uint64) bool {
@@ -115,7 +139,7 @@ func (l *leak) sites(rows []int) (sites, behind []*site) {
 	var chained []int
 	for _, row := range rows {
 		switch f, _ := l.fateOf(row); {
-		case l.c.Goroutines().ID(row) == mainID || f == fateDeadlock:
+		case l.c.Goroutines().ID(row) == mainID || f == fateDeadlock || l.serves(row):
 		case f == fateBehind:
 			chained = append(chained, row)
 		default:

@@ -117,7 +117,7 @@ func (t *target) readGoroutines(ctx context.Context) error {
 		return err
 	}
 	t.b.Grow(len(list) / 8)
-	if t.reaches() {
+	if t.seeks = t.reaches(); t.seeks {
 		t.sleepers = make([]proofRow, 0, len(list)/8)
 	}
 	jobs := t.in.Options.Jobs
@@ -175,13 +175,14 @@ func (t *target) allgs() ([]byte, error) {
 		return nil, fmt.Errorf("allgs says %d goroutines: the core is damaged", n)
 	}
 	b, ok := mem.Bytes(ptr, 8*n)
+	t.gCount, t.gListed = n, n
 	if !ok {
 		rest := mem.Contiguous(ptr)
 		b = rest[:min(uint64(len(rest)), 8*n)&^7]
 		if len(b) == 0 && n > 0 {
 			return nil, fmt.Errorf("the array of %d goroutines at %#x is not in the core", n, ptr)
 		}
-		t.gCount, t.gListed = n, uint64(len(b)/8)
+		t.gListed = uint64(len(b) / 8)
 		t.b.Gapf("goroutines", "only %d of %d entries of the runtime's list are in the core", len(b)/8, n)
 	}
 	return b, nil
@@ -234,7 +235,9 @@ func (w *worker) goroutine(g uint64) gRow {
 	}
 	w.loop(&row)
 	w.suspect(&row)
-	w.goes(&row)
+	if w.t.seeks {
+		w.goes(&row)
+	}
 	w.waitsForSlot(&row)
 	return row
 }

@@ -115,6 +115,17 @@ func (w *worker) prospectOf(s suspect, v *frameView) prospect {
 	return p
 }
 
+// unlocksValue reports whether a deferred function calls a value that unlocks something: the Unlock of a sync.Locker.
+func (w *worker) unlocksValue(entry, closure uint64) bool {
+	if !w.leadOf(entry).indirect {
+		return false
+	}
+	found := false
+	w.called(entry, [3]uint64{closure}, maxDynamic, setOf(actUnlock, actRUnlock, actDec).has, func(doing) { found = true })
+	w.searched++
+	return found
+}
+
 // lockDoings is what one event does to locks: a call of a value may do several things.
 func (w *worker) lockDoings(e *ahead.Event, place *spot) []doing {
 	kind := act(e.Kind)

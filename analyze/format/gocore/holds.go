@@ -132,17 +132,6 @@ func (w *worker) mayHold(s *suspect, stack *stackRow) bool {
 	return false
 }
 
-// unlocksValue reports whether a deferred function calls a value that unlocks something: the Unlock of a sync.Locker.
-func (w *worker) unlocksValue(entry, closure uint64) bool {
-	if !w.leadOf(entry).indirect {
-		return false
-	}
-	found := false
-	w.called(entry, [3]uint64{closure}, maxDynamic, setOf(actUnlock, actRUnlock, actDec).has, func(doing) { found = true })
-	w.searched++
-	return found
-}
-
 // callsUnlock reports whether a value that a frame will call unlocks something: the Unlock of a sync.Locker does.
 func (w *worker) callsUnlock(r *ahead.Reading, sp uint64) bool {
 	place, found := &spot{w: w, sp: sp}, false

@@ -18,7 +18,7 @@ import (
 
 // wideEnv makes the tests of this file run their wide campaigns, which take some minutes:
 //
-//	POSTMORTEM_WIDE=1 go test ./analyze/format/gocore -run 'TestVerdictsEqualLeakProfile|TestNothingIsLostInMotion' -v -timeout 30m
+//	POSTMORTEM_WIDE=1 go test ./analyze/format/gocore -run 'TestVerdictsEqualLeak|TestNothingIsLost|TestProofOfHoles' -v -timeout 30m
 const wideEnv = "POSTMORTEM_WIDE"
 
 func wide() bool { return os.Getenv(wideEnv) != "" }

@@ -69,6 +69,7 @@ func TestCoreEqualsCrashText(t *testing.T) {
 	for _, b := range builds {
 		for _, scenario := range oracleScenarios {
 			t.Run(b.name+"/"+scenario, func(t *testing.T) {
+				t.Parallel()
 				p := b.prog
 				p.Scenario = scenario
 				capture, err := fixtures.Crash(context.Background(), p)

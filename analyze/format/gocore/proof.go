@@ -19,6 +19,9 @@ const mainID = 1
 // of the runtime's own detector of leaks (runtime/mgc.go of Go 1.26, findGoroutineLeaks), applied to the memory of the dead process.
 // What is missing of that memory makes it give no verdicts at all.
 func (t *target) prove(ctx context.Context) error {
+	if t.crowded() {
+		t.b.Proof(evidence.Proof{Refused: fmt.Sprintf("%d goroutines are more than the %d for which that is done unasked: --reach proof does it", t.gListed, provedUnasked)})
+	}
 	if t.in.Options.Reach == format.ReachHeap || !t.reaches() || len(t.sleepers) == 0 {
 		return nil
 	}

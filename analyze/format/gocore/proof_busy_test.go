@@ -30,6 +30,7 @@ func TestNothingIsLostInMotion(t *testing.T) {
 		"unoptimized": {Flags: []string{"-gcflags=all=-N -l"}},
 		"go1.24":      {Toolchain: "go1.24.13"},
 		"go1.22":      {Toolchain: "go1.22.12"},
+		"arm64":       {Env: []string{"GOARCH=arm64"}},
 		"processors":  {RunEnv: []string{"GOMAXPROCS=8", "GOGC=10"}},
 	} {
 		t.Run(name, func(t *testing.T) {

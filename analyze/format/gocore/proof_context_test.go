@@ -55,3 +55,31 @@ func (s *specimen) pathsOnStack(t *testing.T, g, pointer uint64) (slots []uint64
 	}
 	return slots, variable
 }
+
+// TestBeforeTheFrame: arm64 has the return address of a function that was preempted before its first instruction in a register, and the
+// word at SP is that of its caller. What the callers keep is kept.
+func TestBeforeTheFrame(t *testing.T) {
+	s := reachSpecimen(t, fixtures.Program{Env: []string{"GOARCH=arm64"}})
+	fn, ok := s.t.tab.Lookup("main.keptByStack")["main.keptByStack"]
+	if !ok {
+		t.Fatal("no function")
+	}
+	var all []edit
+	for _, g := range s.waiting(t, "sleep") {
+		all = append(all, s.word(t, s.field(t, g, "runtime.g.sched.lr"), s.t.saved(g).pc), s.word(t, g+s.t.off.G.PC, fn.Entry))
+	}
+	read, err := readDamaged(t, s.copy(t, s.t.core.Size, all...), format.Options{Executable: s.Exe})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if read.Proof == nil || !read.Proof.Done {
+		t.Fatalf("no proof: %+v", read.Proof)
+	}
+	gs := read.Goroutines()
+	for row := range gs.Len() {
+		whole, _ := s.whole.Goroutines().ByID(gs.ID(row))
+		if gs.Wake(row) == evidence.WakeNever && whole.Wake != evidence.WakeNever {
+			t.Errorf("goroutine %d (%s) is said to be never", gs.ID(row), framesOfCase(s.whole, whole))
+		}
+	}
+}

@@ -6,6 +6,8 @@ import (
 	"encoding/binary"
 	"math/rand/v2"
 	"os"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/gopostmortem/postmortem/analyze/evidence"
@@ -51,6 +53,53 @@ func TestProofOfHoles(t *testing.T) {
 	if refused < len(pages)/4 {
 		t.Errorf("only %d of %d holes made it refuse", refused, len(pages))
 	}
+}
+
+// TestProofRefusesHoles takes out pages of which it is known what they hold: each is missed by its own name.
+func TestProofRefusesHoles(t *testing.T) {
+	s := reachSpecimen(t, fixtures.Program{})
+	variables := s.variables(t, "main.table", "main.large")
+	for name, c := range map[string]struct {
+		at   uint64
+		want string
+	}{
+		"a variable":              {variables["main.table"] + 1024, "global variables"},
+		"a part of a large array": {s.read(t, variables["main.large"]) + 400<<10, "spans of the heap"},
+		"a span":                  {s.rowOf(t, s.gOf(t, s.first(t, "lostLock"))).WaitsOn, "spans of the heap"},
+		"a stack":                 {s.t.saved(s.gOf(t, s.first(t, "keepOnStack"))).sp, "the stack of goroutine"},
+	} {
+		read, err := readDamaged(t, s.copy(t, s.t.core.Size, s.hole(t, c.at&^(holeBytes-1))...), format.Options{Executable: s.Exe})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if read.Proof == nil || !strings.Contains(read.Proof.Refused, c.want) {
+			t.Errorf("%s at %#x: %+v, want a refusal with %q", name, c.at, read.Proof, c.want)
+		}
+	}
+}
+
+// variables are the addresses of variables by the symbol table.
+func (s *specimen) variables(t *testing.T, names ...string) map[string]uint64 {
+	t.Helper()
+	f, err := elf.Open(s.Exe)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	symbols, err := f.Symbols()
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]uint64{}
+	for _, y := range symbols {
+		if slices.Contains(names, y.Name) {
+			found[y.Name] = y.Value + s.t.bias
+		}
+	}
+	if len(found) != len(names) {
+		t.Fatalf("found %v of %v", found, names)
+	}
+	return found
 }
 
 // usedPages are the pages of writable segments that hold something.

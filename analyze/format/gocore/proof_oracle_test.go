@@ -1,11 +1,9 @@
 package gocore
 
 import (
-	"path/filepath"
 	"testing"
 
 	"github.com/gopostmortem/postmortem/analyze/evidence"
-	"github.com/gopostmortem/postmortem/analyze/format"
 	"github.com/gopostmortem/postmortem/fixtures"
 )
 
@@ -73,22 +71,4 @@ func compareLeaks(t *testing.T, c *evidence.Case, least int) {
 	if missed*1000 > leaked*missedPerThousand {
 		t.Errorf("%d of %d leaks were missed", missed, leaked)
 	}
-}
-
-// readReach reads a core of a program of testdata/programs with other options.
-func readReach(t *testing.T, name string, p fixtures.Program, opt format.Options) *evidence.Case {
-	t.Helper()
-	dir, err := filepath.Abs(filepath.Join("testdata", "programs", name))
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.Dir = dir
-	capture, err := fixtures.Crash(t.Context(), p)
-	fixtures.Require(t, err)
-	opt.Executable = capture.Exe
-	c, err := readCore(t, capture.Core, opt)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
 }

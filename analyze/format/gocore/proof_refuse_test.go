@@ -112,6 +112,11 @@ func TestProofRefuses(t *testing.T) {
 		"pointer mask nowhere": {func() []edit {
 			return []edit{s.word(t, s.field(t, s.t.tab.Modules[0].Addr, "runtime.moduledata.gcbssmask.bytedata"), 1<<50)}
 		}, "pointer mask"},
+		"no pointers in the variables": {func() []edit {
+			e := s.word(t, s.field(t, s.t.tab.Modules[0].Addr, "runtime.moduledata.gcbssmask.n"), 0)
+			e.data = e.data[:4]
+			return []edit{e}
+		}, "makes no sense"},
 		"a second module": {func() []edit {
 			return []edit{s.word(t, s.field(t, s.t.tab.Modules[0].Addr, "runtime.moduledata.next"), 1<<50)}
 		}, "plugins"},

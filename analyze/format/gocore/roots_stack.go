@@ -134,7 +134,8 @@ func (s *stackScan) walk(w *heap.Worker, r *proofRow, pc, sp uint64, unsafe int)
 	for ; sp < s.hi; unsafe-- {
 		f := s.frameOf(pc)
 		fp := sp + f.delta
-		if !f.known || f.stop && !f.top || fp < sp || fp > s.hi {
+		if !f.known || f.stop && !f.top || fp < sp || fp > s.hi || arm64 && f.delta == 0 && !f.top {
+			// Without a frame, as in a function that was preempted before its first instruction, arm64 has the return address in a register.
 			s.doubt(w, sp, s.hi)
 			return nil
 		}

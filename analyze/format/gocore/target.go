@@ -83,6 +83,7 @@ type target struct {
 	never                   int                          // goroutines that can never wake
 	figures                 evidence.Heap                // what the runtime says of its heap
 	unread                  int                          // goroutines whose structures are not in the core
+	seeks                   bool                         // it is searched who could wake whom, and which goroutines can never wake
 	gCount, gListed         uint64                       // entries of allgs, and those of them that are in the core
 }
 

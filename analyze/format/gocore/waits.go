@@ -185,7 +185,9 @@ func (w *worker) channels(row *gRow, sudog uint64, mode evidence.WaitMode) uint6
 		}
 		if c != 0 {
 			w.channel(c)
-			w.queued = append(w.queued, c)
+			if w.t.seeks {
+				w.queued = append(w.queued, c)
+			}
 			w.timerAlarm(row, c)
 		}
 		next, _ := w.u.mem.Uint64(sudog + o.WaitLink)

@@ -94,6 +94,9 @@ func (t *target) watch() []watched {
 
 // readWakers looks for those who could wake the waiters of every object that is not a lock.
 func (t *target) readWakers(ctx context.Context) {
+	if !t.seeks {
+		return
+	}
 	list := t.watch()
 	if len(list) == 0 {
 		return
