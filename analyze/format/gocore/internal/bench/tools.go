@@ -13,6 +13,7 @@ import (
 // Names of the tools, in -tools and in the rules of the goals.
 const (
 	ours         = "postmortem"
+	withoutReach = "postmortem-without-reach"
 	delveLibrary = "delve-library"
 	dlvCommand   = "dlv"
 	viewcore     = "viewcore"
@@ -34,6 +35,8 @@ type tool struct {
 var allTools = []tool{
 	{name: ours, what: "postmortem: open to printed diagnosis", build: goBuild("./cmd/postmortem"),
 		argv: func(exe, _ string, c *fixtures.Capture) []string { return []string{exe, c.Core} }},
+	{name: withoutReach, what: "postmortem --reach none: not who could wake whom", build: goBuild("./cmd/postmortem"),
+		argv: func(exe, _ string, c *fixtures.Capture) []string { return []string{exe, c.Core, "--reach", "none"} }},
 	{name: delveLibrary, what: "delve's library: open, list, all stacks", build: goBuild("./analyze/format/gocore/internal/bench/delve"),
 		argv: func(exe, _ string, c *fixtures.Capture) []string { return []string{exe, c.Exe, c.Core} },
 		skip: map[string]string{"1m": "it would take about 14 GB and minutes; it grows linearly: ten times the row of 100,000"}},
