@@ -26,7 +26,7 @@ func wantedLine(t *testing.T, rule string) (file string, line int) {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no scenarios: %v", err)
 	}
-	mark := regexp.MustCompile(`// want ` + rule + `$`)
+	mark := regexp.MustCompile(`// the ` + rule + `$`)
 	for _, f := range files {
 		text, err := os.ReadFile(f)
 		if err != nil {

@@ -27,7 +27,7 @@ const (
 	caseFix = "All that the select listens to has gone: whoever sends must send or close on every way out, and a case for the end (ctx.Done(), a channel that " +
 		"its owner closes) lets it give up."
 	nilFix = "The channel was never made, or a variable with the same name hides it: make it before the goroutines start. A nil channel is of use only as " +
-		"a case of a select that is to be left out."
+		"a case of a select that is to be left out. The Done of a context that nothing can end, such as context.Background(), is nil too."
 )
 
 // ringFix is the fix of a circle.

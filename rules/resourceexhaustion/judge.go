@@ -132,6 +132,8 @@ func (j *judge) lost(r *derive.Resource) {
 		f.Confidence, f.Severity = diagnosis.Proved, diagnosis.Critical
 	case float64(r.Oldest) >= j.p.Limit("critical-seconds") && f.Confidence == diagnosis.Likely:
 		f.Severity = diagnosis.Critical
+	case r.Self && r.Sends && float64(r.Total) < j.p.Limit("stuck-queue")*float64(r.Limit):
+		f.Severity = diagnosis.Info // a slot may belong to something that is no goroutine: a connection that is open
 	}
 	f.Because = append(f.Because, j.unowned(r)...)
 	f.Because = append(f.Because, j.holders(r)...)

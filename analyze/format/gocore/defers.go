@@ -70,7 +70,7 @@ func (w *worker) openClosures(closures []uint64, open *openDefers, lo, hi uint64
 		return closures
 	}
 	for i, slot := range open.slots {
-		if (bits&(1<<i) != 0) != set {
+		if (bits>>i&1 != 0) != set {
 			continue
 		}
 		if c, ok := w.u.mem.Uint64(top - slot); ok && c != 0 {
@@ -110,8 +110,14 @@ func (t *target) deferSlots(info []byte) []uint64 {
 // maxDefers bounds the list of defer records.
 const maxDefers = 1 << 12
 
-// recordedClosures appends the closures of the defer records that a frame has made: those whose sp lies in it.
+// recordedClosures appends the closures of the defer records that a frame has made.
 func (w *worker) recordedClosures(closures []uint64, g, lo, hi uint64) []uint64 {
+	w.eachDefer(g, lo, hi, func(_, closure uint64) { closures = append(closures, closure) })
+	return closures
+}
+
+// eachDefer visits the defer records that a frame has made, those whose sp lies in it, with their closures.
+func (w *worker) eachDefer(g, lo, hi uint64, visit func(record, closure uint64)) {
 	o := &w.t.off.Defer
 	mem := w.u.mem
 	at, _ := mem.Uint64(g + w.t.off.G.Defer)
@@ -121,28 +127,38 @@ func (w *worker) recordedClosures(closures []uint64, g, lo, hi uint64) []uint64 
 			break
 		}
 		if fn, _ := mem.Uint64(at + o.Fn); sp >= lo && sp < hi && fn != 0 {
-			closures = append(closures, fn)
+			visit(at, fn)
 		}
 		at, _ = mem.Uint64(at + o.Link)
 		w.searched++
 	}
-	return closures
 }
 
 // closureFunc is the function that a closure calls.
 func (w *worker) closureFunc(closure uint64) (pcln.Func, bool) {
+	if e := w.closureInfo(closure); e != nil {
+		return e.fn, true
+	}
+	return pcln.Func{}, false
+}
+
+// closureInfo is what is known of the entry of the function that a closure calls; nil when it is none.
+func (w *worker) closureInfo(closure uint64) *pcInfo {
 	entry, ok := w.u.mem.Uint64(closure)
 	if !ok {
-		return pcln.Func{}, false
+		return nil
 	}
-	if e := w.u.cache.known(entry); e != nil {
-		return e.fn, e.ok && e.fn.Entry == entry
+	e := w.u.cache.known(entry)
+	if e == nil {
+		if fn, ok := w.t.tab.Find(entry); !ok || fn.Entry != entry {
+			return nil // not kept: a damaged core has any number of these
+		}
+		e = w.u.info(entry)
 	}
-	fn, ok := w.t.tab.Find(entry)
-	if !ok || fn.Entry != entry {
-		return pcln.Func{}, false // not kept: a damaged core has any number of these
+	if !e.ok || e.fn.Entry != entry {
+		return nil
 	}
-	return w.u.info(entry).fn, true
+	return e
 }
 
 // unlocksWhat reports whether calling a closure unlocks the lock: its code has an Unlock, and what it has captured leads that

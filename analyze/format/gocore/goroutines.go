@@ -66,6 +66,7 @@ type stackRow struct {
 	searched   bool // holds is filled in
 	holds      []holdFrame
 	cond       int // frame that called Cond.Wait, 0 when none did
+	waiter     int // see waiterFrame; filled in with holds
 	lead       leadStack
 	slotKnown  bool
 	slot       slotFrame // filled in with slotKnown
@@ -234,7 +235,7 @@ func (w *worker) goroutine(g uint64) gRow {
 		w.alarm(&row, raw)
 	}
 	w.loop(&row)
-	w.suspect(&row)
+	w.suspect(&row, raw)
 	if w.t.seeks {
 		w.goes(&row)
 	}

@@ -115,17 +115,6 @@ func (w *worker) prospectOf(s suspect, v *frameView) prospect {
 	return p
 }
 
-// unlocksValue reports whether a deferred function calls a value that unlocks something: the Unlock of a sync.Locker.
-func (w *worker) unlocksValue(entry, closure uint64) bool {
-	if !w.leadOf(entry).indirect {
-		return false
-	}
-	found := false
-	w.called(entry, [3]uint64{closure}, maxDynamic, setOf(actUnlock, actRUnlock, actDec).has, func(doing) { found = true })
-	w.searched++
-	return found
-}
-
 // lockDoings is what one event does to locks: a call of a value may do several things.
 func (w *worker) lockDoings(e *ahead.Event, place *spot) []doing {
 	kind := act(e.Kind)
@@ -224,6 +213,34 @@ func again(r *ahead.Reading, turns []turn, at int32) bool {
 		}
 	}
 	return false
+}
+
+// defersAgain reports whether a frame that waits for a lock has taken it in an earlier round of a loop: a deferred call that gives it back
+// is pending, the record of which a defer statement in a loop has made (runtime/panic.go, deferproc; others lie on the stack), and the
+// function comes to no such statement without passing the Lock that is in progress.
+func (t *target) defersAgain(s suspect, v *frameView, l *contended) bool {
+	w := s.w
+	var locks []lockSite
+	for _, site := range v.code.sites {
+		if !site.unlocks() && site.fits(l.kind) && v.code.inside(site, v.pc) {
+			locks = append(locks, site)
+		}
+	}
+	statements, before := 0, false
+	eachCall(v.code.code, v.fn.Entry, t.arm64, func(at, size, to uint64) {
+		if t.acts[to].act == actDefer {
+			statements++
+			before = before || v.code.avoids(locks, at+size, t.arm64)
+		}
+	})
+	if len(locks) == 0 || statements == 0 || before {
+		return false
+	}
+	found, stack := false, t.stackOf(s.g)
+	w.eachDefer(s.g, v.lo, v.hi, func(record, closure uint64) {
+		found = found || !stack.holds(record) && t.unlocksWhat(w, closure, l) != opNone
+	})
+	return found
 }
 
 // trace is whether a frame has taken a lock by what it has passed.

@@ -1,11 +1,9 @@
 package gocore
 
 import (
-	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/gopostmortem/postmortem/analyze/evidence"
@@ -16,15 +14,6 @@ import (
 // Go's locks do not record who holds them. What can be inferred: a goroutine has a frame that has passed a Lock and reached
 // its present pc without an Unlock, and a word of that frame points to the lock or into the object that holds it. Stronger: a
 // deferred Unlock of this very lock is pending on its stack.
-
-// suspect is a goroutine with a frame that may hold a lock, whichever it is. There may be one for each goroutine, so it keeps
-// no more than what it takes to walk the stack again.
-type suspect struct {
-	g        uint64
-	w        *worker
-	released uint64 // the lock that its Cond.Wait has unlocked, 0 outside of one
-	awaits   uint64 // the object it waits for
-}
 
 // holdFrame is a frame of a distinct stack that may hold locks.
 type holdFrame struct {
@@ -41,124 +30,6 @@ type holdFrame struct {
 	ahead        *ahead.Reading // what it will do; nil when it will release nothing
 	frees, calls bool           // it will unlock something, it will call values
 }
-
-// holdFramesOf finds the frames of the last walk that may hold a lock.
-func (w *worker) holdFramesOf() []holdFrame {
-	var found []holdFrame
-	pcs := w.u.refs
-	const depth = 256 // the frames of a deep recursion repeat
-	for i, pc := range pcs[:min(len(pcs), depth)] {
-		if w.u.cache.marks[pc]&markNoHold != 0 {
-			continue
-		}
-		e := w.u.cache.infos[pc]
-		if w.shared.get(e.pc)&markNoHold != 0 {
-			w.u.cache.marks[pc] |= markNoHold
-		} else if h := w.holdAt(e); h == &noHold {
-			w.u.cache.marks[pc] |= markNoHold
-			w.shared.put(e.pc, markNoHold)
-		} else {
-			f := *h
-			f.index = i
-			found = append(found, f)
-		}
-	}
-	return found
-}
-
-// suspect notes the goroutine of the last walk when its stack has frames that may hold a lock.
-func (w *worker) suspect(row *gRow) {
-	s := &w.stacks[row.stack]
-	if !s.searched {
-		s.searched = true
-		s.holds = w.holdFramesOf()
-		s.cond = w.walked(w.t.condWait) + 1
-	}
-	if len(s.holds) == 0 || len(w.suspects) >= maxSuspects {
-		return
-	}
-	x := suspect{g: row.g, w: w, awaits: row.waitsOn}
-	if s.cond > 0 {
-		x.released = w.releasedBy(row)
-	}
-	if w.mayHold(&x, s) {
-		w.suspects = append(w.suspects, x)
-	}
-}
-
-// releasedBy is the lock that a goroutine inside Cond.Wait has unlocked: that of its Cond, which it waits for itself when it has
-// been signalled.
-func (w *worker) releasedBy(row *gRow) uint64 {
-	if int(row.reason) >= len(w.t.kinds) || w.t.kinds[row.reason].kind != evidence.SyncCond {
-		return row.waitsOn
-	}
-	const locker = 8 // sync.Cond{noCopy, L Locker, ...}: the second word of the interface (sync/cond.go)
-	lock, _ := w.u.mem.Uint64(row.waitsOn + locker)
-	return lock
-}
-
-// besides is a frame without what its call of Cond.Wait makes void: the one lock that it has passed is taken for the one that
-// Wait has unlocked.
-func (f *holdFrame) besides(s *suspect, cond int) holdFrame {
-	rest := *f
-	if s.released != 0 && f.index == cond && len(f.sites) == 1 {
-		rest.sites = nil
-	}
-	return rest
-}
-
-// mayHold reports whether the goroutine of the last walk holds some lock, as far as can be seen before the locks are known:
-// nearly every goroutine of a server has frames with deferred calls, and nearly none of those is an Unlock.
-func (w *worker) mayHold(s *suspect, stack *stackRow) bool {
-	for i := range stack.holds {
-		f := stack.holds[i].besides(s, stack.cond)
-		if len(f.sites) > 0 || f.frees || w.searched > maxSearch {
-			return true
-		}
-		lo, hi, ok := w.u.extent(f.index)
-		if !ok {
-			continue
-		}
-		if f.calls && w.callsUnlock(f.ahead, lo) {
-			return true
-		}
-		for _, closure := range w.pendingDefers(s.g, &f, lo, hi) {
-			fn, ok := w.closureFunc(closure)
-			if ok && (w.unlockIn(fn).op != opNone || w.unlocksValue(fn.Entry, closure)) && (s.released == 0 || !w.t.captures(w, closure, s.released)) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// callsUnlock reports whether a value that a frame will call unlocks something: the Unlock of a sync.Locker does.
-func (w *worker) callsUnlock(r *ahead.Reading, sp uint64) bool {
-	place, found := &spot{w: w, sp: sp}, false
-	for i := range r.Events {
-		if act(r.Events[i].Kind) == actDynamic {
-			w.dynamic(&r.Events[i], place, 1, setOf(actUnlock, actRUnlock, actDec).has, func(doing) { found = true })
-		}
-	}
-	w.searched += len(r.Events)
-	return found
-}
-
-// extent is the memory of a frame of the last walk; false when the next frame is on another stack.
-func (u *unwinder) extent(frame int) (lo, hi uint64, ok bool) {
-	if frame >= len(u.pcs) {
-		return 0, 0, false
-	}
-	lo = u.sps[frame]
-	hi = lo + u.info(u.pcs[frame]).delta
-	if frame+1 < len(u.sps) {
-		hi = u.sps[frame+1]
-	}
-	return lo, hi, hi >= lo
-}
-
-// maxSuspects bounds the goroutines of one part of allgs whose stacks are searched for locks.
-const maxSuspects = chunk
 
 // prepareHolds finds the methods of the locks in this program.
 func (t *target) prepareHolds() {
@@ -254,14 +125,13 @@ func (t *target) searchStack(s suspect, locks []contended, found [][]candidate) 
 	s.w.unwindRow(&row, raw)
 	stack := &s.w.stacks[row.stack]
 	var inner []*frameView
-	waiter := s.w.waiterFrame()
 	for k := range stack.holds {
 		v, ok := s.w.view(s, stack.holds[k].besides(&s, stack.cond))
 		if !ok {
 			continue
 		}
 		v.exact = v.index == 0 && stack.firstTrap || v.index > 0 && s.w.u.info(s.w.u.pcs[v.index-1]).role == roleInjected
-		v.waits = v.index == waiter
+		v.waits = v.index == stack.waiter
 		for i, c := range t.holdsOf(s, v, inner, locks, v.index == stack.cond) {
 			c.hold.Why = c.why()
 			c.hold.Sync, c.hold.Goroutine = locks[i].addr, row.id
@@ -349,7 +219,7 @@ func (t *target) holdsIn(s suspect, v *frameView, inner []*frameView, l *contend
 		if op, ok := t.pendingUnlock(s, v, l); ok {
 			c := candidate{deferred: true, op: op, fn: v.fn, sites: sites}
 			c.hold.Reader = op == opRUnlock
-			return c, !t.undone(s.w, v, l) && (s.awaits != l.addr || len(sites) > 0 || v.code == nil || !v.waits)
+			return c, !t.undone(s.w, v, l) && (s.awaits != l.addr || len(sites) > 0 || v.code == nil || !v.waits || t.defersAgain(s, v, l))
 		}
 	}
 	if s.w.unwinding(v) || t.ranUnlock(s.w, v, l) {
@@ -512,68 +382,4 @@ func (t *target) frameAt(w *worker, stack uint32, frame int) evidence.FrameID {
 	trap := frame == 0 && s.firstTrap || frame > 0 && w.u.cache.infos[pcs[frame-1]].role == roleInjected
 	ids := t.symbols.at(w.u.cache.infos[pcs[frame]].pc, trap, evidence.TrustUnwound)
 	return ids[len(ids)-1]
-}
-
-// grade turns the candidates for one lock into holds. A lock for writing has one holder: a single pending Unlock is strong,
-// a single candidate whose frame and code lead to the lock is the unique one, and several make each ambiguous. Readers may be
-// many.
-func grade(cands []candidate) []evidence.Hold {
-	cands = oncePerGoroutine(cands)
-	exact, strong := 0, 0
-	for _, c := range cands {
-		switch {
-		case c.hold.Reader:
-		case c.deferred:
-			strong++
-		case c.aim == aimLock:
-			exact++
-		}
-	}
-	var holds []evidence.Hold
-	for _, c := range cands {
-		h := c.hold
-		switch {
-		case c.deferred && (h.Reader || strong == 1):
-			h.Grade = evidence.HoldPendingUnlock
-		case strong == 1 && !h.Reader, exact == 1 && strong == 0 && !h.Reader && c.aim != aimLock:
-			continue // another goroutine has the stronger sign of the one place there is
-		case h.Reader, c.aim == aimLock && exact == 1 && strong == 0:
-			h.Grade = evidence.HoldUnique
-		default:
-			h.Grade = evidence.HoldAmbiguous
-		}
-		holds = append(holds, h)
-	}
-	return holds[:min(len(holds), maxHolds)]
-}
-
-// maxHolds bounds the candidates that are listed for one lock.
-const maxHolds = 64
-
-// oncePerGoroutine keeps the best candidate of each goroutine and mode: a pending Unlock first, then the innermost frame.
-func oncePerGoroutine(cands []candidate) []candidate {
-	slices.SortStableFunc(cands, func(a, b candidate) int {
-		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.hold.Goroutine, b.hold.Goroutine), cmp.Compare(a.hold.Depth, b.hold.Depth))
-	})
-	type key struct {
-		goroutine int64
-		reader    bool
-	}
-	seen := map[key]bool{}
-	return slices.DeleteFunc(cands, func(c candidate) bool {
-		k := key{c.hold.Goroutine, c.hold.Reader}
-		twice := seen[k]
-		seen[k] = true
-		return twice
-	})
-}
-
-func rank(c candidate) int {
-	switch {
-	case c.deferred:
-		return 0
-	case c.aim == aimLock:
-		return 1
-	}
-	return 2
 }

@@ -1,6 +1,9 @@
 package gocore
 
 import (
+	"debug/elf"
+	"io"
+	"path/filepath"
 	"testing"
 
 	"github.com/gopostmortem/postmortem/analyze/evidence"
@@ -82,4 +85,64 @@ func TestBeforeTheFrame(t *testing.T) {
 			t.Errorf("goroutine %d (%s) is said to be never", gs.ID(row), framesOfCase(s.whole, whole))
 		}
 	}
+}
+
+// TestRegisters: the last pointer to what a goroutine waits for may be in a register of a thread that runs Go code.
+func TestRegisters(t *testing.T) {
+	dir, err := filepath.Abs(filepath.Join("testdata", "programs", "reachmodern"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newSpecimen(t, fixtures.Program{Dir: dir})
+	id := s.first(t, "lostPlain")
+	channel := s.channelOf(t, s.gOf(t, id))
+	tried := 0
+	for _, m := range s.t.machines {
+		if m.p < 0 || m.thread == nil {
+			continue
+		}
+		tried++
+		read, err := readDamaged(t, s.copy(t, s.t.core.Size, s.register(t, m.tid, channel)), format.Options{Executable: s.Exe})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if g, _ := read.Goroutines().ByID(id); g.Wake != evidence.WakePossible {
+			t.Errorf("thread %d has %#x in a register, and goroutine %d is %s (%+v)", m.tid, channel, id, g.Wake, read.Proof)
+		}
+	}
+	if g, _ := s.whole.Goroutines().ByID(id); tried == 0 || g.Wake != evidence.WakeNever {
+		t.Errorf("%d threads run Go code, goroutine %d of the whole core is %s", tried, id, g.Wake)
+	}
+}
+
+// register is an edit of R15 of a thread, in its note (NT_PRSTATUS: struct elf_prstatus of linux/elfcore.h, amd64).
+func (s *specimen) register(t *testing.T, thread int, value uint64) edit {
+	t.Helper()
+	const (
+		status, pid, registers = 1, 32, 112
+		header                 = 12 + 8 // sizes and type, "CORE\0" on 4 bytes
+	)
+	f, err := elf.Open(s.Core)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for _, p := range f.Progs {
+		if p.Type != elf.PT_NOTE {
+			continue
+		}
+		notes, err := io.ReadAll(p.Open())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for at := 0; at+header <= len(notes); {
+			size, kind := int(le.Uint32(notes[at+4:])), le.Uint32(notes[at+8:])
+			if desc := at + header; kind == status && int(le.Uint32(notes[desc+pid:])) == thread {
+				return edit{int64(p.Off) + int64(desc+registers), le.AppendUint64(nil, value)}
+			}
+			at += header + (size+3)&^3
+		}
+	}
+	t.Fatalf("no note of thread %d", thread)
+	return edit{}
 }

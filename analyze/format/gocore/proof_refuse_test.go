@@ -158,7 +158,16 @@ func TestProofRefuses(t *testing.T) {
 			e.data = e.data[:4]
 			return []edit{e}
 		}, "its thread is not in the core"},
-		"defers without end": {func() []edit {
+		"an arena's record nowhere": {func() []edit {
+			mheap := s.global(t, "runtime.mheap_")
+			first := s.read(t, s.read(t, s.field(t, mheap, "runtime.mheap.heapArenas")))
+			return []edit{s.word(t, s.read(t, s.field(t, mheap, "runtime.mheap.arenas"))+8*first, 1<<50)}
+		}, "the record of the heap's arena"},
+		"defers in a circle": {func() []edit {
+			at := s.channelOf(t, s.gOf(t, s.first(t, "lostSend")))
+			return []edit{s.word(t, s.waiting(t, "sleep")[0]+s.t.off.G.Defer, at), s.word(t, at+s.t.off.Defer.Link, at)}
+		}, "has no end"},
+		"defers nowhere": {func() []edit {
 			g := s.waiting(t, "sleep")[0]
 			return []edit{s.word(t, g+s.t.off.G.Defer, 1<<50)}
 		}, "defer record"},

@@ -214,8 +214,7 @@ func (p *prover) notified(list uint64) map[uint64]uint64 {
 }
 
 // holdBack keeps the mark from what candidates wait for: the runtime's own records of their waits lead to it. A candidate of which
-// that is not possible is live. Nor do its deferred calls lead anywhere before it is woken: a record on the heap, as that of a defer
-// statement in a loop, is reached through the list of all goroutines.
+// that is not possible is live.
 func (p *prover) holdBack(m *heap.Marker) (ok bool) {
 	t := p.t
 	ok = true
@@ -232,9 +231,6 @@ func (p *prover) holdBack(m *heap.Marker) (ok bool) {
 	}
 	for i := range p.rows {
 		r := &p.rows[i]
-		if o, found := p.heap.Find(r.g); found && r.sleep != sleepLive {
-			m.Hold(o, r.g+t.off.G.Defer-p.heap.Base(o)) // where it cannot be held, less is proved
-		}
 		switch r.sleep {
 		case sleepChannel:
 			sudog, _ := t.core.Mem.Uint64(r.g + t.off.G.Waiting)

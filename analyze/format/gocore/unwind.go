@@ -55,6 +55,7 @@ type pcInfo struct {
 	nothing  bool               // nothing stands ahead of a call that returns here: see readingOf
 	frames   []evidence.FrameID // of a call that returns here, once they were asked for
 	hold     *holdFrame         // what the function may hold here; nil until it was asked for
+	unlocks  unlockClass        // whether the deferred function that begins here unlocks something
 	lead     *leadCode          // what a frame has to do here; nil until it was asked for, or when that is nothing
 }
 

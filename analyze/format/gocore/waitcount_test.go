@@ -79,7 +79,7 @@ func TestCountsOfCores(t *testing.T) {
 				at := c.at(addr)
 				e := s.word(t, at, c.value(at))
 				e.data = e.data[:c.bytes]
-				read, err := readDamaged(t, s.copy(t, s.t.core.Size, e), format.Options{Executable: s.Exe, Reach: format.ReachNone})
+				read, err := readDamaged(t, s.copy(t, s.t.core.Size, e), format.Options{Executable: s.Exe})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -127,7 +127,7 @@ func TestCountsOfPools(t *testing.T) {
 			t.Fatalf("no %s with enough waiters, of %+v", poolNames[c.kind], c.s.whole.Pools)
 		}
 		p := c.s.whole.Pools[i]
-		read, err := readDamaged(t, c.s.copy(t, c.s.t.core.Size, c.edits(p)...), format.Options{Executable: c.s.Exe, Reach: format.ReachNone})
+		read, err := readDamaged(t, c.s.copy(t, c.s.t.core.Size, c.edits(p)...), format.Options{Executable: c.s.Exe})
 		if err != nil {
 			t.Fatal(err)
 		}

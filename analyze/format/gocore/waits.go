@@ -95,8 +95,8 @@ func (w *worker) waitsOn(row *gRow, sudog uint64) uint64 {
 // none.
 func (w *worker) walked(entry uint64) int {
 	const inner = 8 // a wait stands at the end of the stack
-	for i, pc := range w.u.pcs[:min(len(w.u.pcs), inner)] {
-		if e := w.u.info(pc); e.ok && e.fn.Entry == entry && entry != 0 {
+	for i, ref := range w.u.refs[:min(len(w.u.refs), inner)] {
+		if e := w.u.cache.infos[ref]; e.ok && e.fn.Entry == entry && entry != 0 {
 			return i
 		}
 	}

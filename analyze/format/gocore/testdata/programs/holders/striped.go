@@ -22,6 +22,13 @@ func striped() {
 	go readStripes(list)
 	waiters(&list[2])
 
+	a, d := &vault{}, &vault{}
+	begin(func() { lockedTwice([]*vault{a, {}, a}) })
+	held("lockedTwice", unsafe.Pointer(&a.mu), "pending-unlock", "lockedTwice")
+	begin(func() { lockAndExit(d) })
+	begin(func() { deferredFirst([]*vault{d}) })
+	held("deferredFirst", unsafe.Pointer(&d.mu), "none")
+
 	v := &vault{}
 	begin(func() { lockerDeferred(&v.mu) })
 	held("lockerDeferred", unsafe.Pointer(&v.mu), "pending-unlock", "lockerDeferred")
@@ -51,4 +58,28 @@ func lockerDeferred(l sync.Locker) {
 	l.Lock()
 	defer l.Unlock()
 	slow()
+}
+
+// lockedTwice locks one of a list twice, with the Unlock of the first time pending.
+//
+//go:noinline
+func lockedTwice(list []*vault) {
+	enter()
+	for _, v := range list {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		use(v)
+	}
+}
+
+// deferredFirst has the Unlock of a lock pending that it has not got.
+//
+//go:noinline
+func deferredFirst(list []*vault) {
+	enter()
+	for _, v := range list {
+		defer v.mu.Unlock()
+		v.mu.Lock()
+		use(v)
+	}
 }

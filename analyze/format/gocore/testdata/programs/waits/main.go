@@ -241,10 +241,13 @@ func groups() {
 	start(3, func() { waitForCond(cond) })
 }
 
+// many are more than the goroutines that are not parked.
+const many = 20
+
 func channels() {
 	recv := make(chan int, 4)
-	truth("receive", 2, "channel", chanAt(recv), "len=0 cap=4 closed=false")
-	start(2, func() { receive(recv) })
+	truth("receive", many, "channel", chanAt(recv), "len=0 cap=4 closed=false")
+	start(many, func() { receive(recv) })
 
 	each := make(chan string)
 	truth("rangeOver", 1, "channel", chanAt(each), "len=0 cap=0 closed=false")
@@ -257,8 +260,8 @@ func channels() {
 	full := make(chan [3]int64, 2)
 	full <- [3]int64{1}
 	full <- [3]int64{2}
-	truth("sendToFull", 2, "channel", chanAt(full), "len=2 cap=2 closed=false")
-	start(2, func() { sendToFull(full) })
+	truth("sendToFull", many, "channel", chanAt(full), "len=2 cap=2 closed=false")
+	start(many, func() { sendToFull(full) })
 
 	a, b, c := make(chan int, 1), make(chan int), make(chan string, 3)
 	truth("selectThree", 2, "channel/receive", chanAt(a), "cap=1")
