@@ -80,7 +80,7 @@ func (t *teller) lostLock(locks *derive.Locks, lock *derive.Lock) diagnosis.Find
 		text += fmt.Sprintf("; the longest for at least %d s", lock.Oldest)
 	}
 	f.Because = []diagnosis.Reason{{Text: text, Refs: refs}}
-	f.Against = []diagnosis.Reason{{Text: "a lock that was taken by TryLock, or through an interface, has no holder that could be seen", Refs: refs[:1]}}
+	f.Against = []diagnosis.Reason{{Text: "whoever has it and gives it back several calls deep, or through a function value, is not seen", Refs: refs[:1]}}
 	f.Confidence, f.Severity = diagnosis.Possible, diagnosis.Warning
 	f.Settle = "a mutex profile or an execution trace from before the queue formed shows who took the lock last"
 	return f

@@ -59,7 +59,7 @@ func (l *leak) kept(s *site) diagnosis.Finding {
 	}
 	l.object(s, cause{waits: k.waits, thing: k.thing, leads: k.leads}, add)
 	l.start(s, add)
-	f.Against = append(f.Against, diagnosis.Reason{Text: "who holds a lock is inferred; a holder that took it by TryLock or through an interface is not seen"})
+	f.Against = append(f.Against, diagnosis.Reason{Text: "who holds a lock is inferred; a holder that gives it back several calls deep, or through a function value, is not seen"})
 	l.doubts(s, &f)
 	return f
 }

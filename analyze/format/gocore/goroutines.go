@@ -75,6 +75,7 @@ type stackRow struct {
 // worker reads goroutines. It has caches of its own, so that workers share nothing that is written.
 type worker struct {
 	t         *target
+	number    uint16 // among the workers
 	u         *unwinder
 	arena     []pcRef
 	stacks    []stackRow
@@ -134,7 +135,7 @@ func (t *target) readGoroutines(ctx context.Context) error {
 		shared = newSharedMarks()
 	}
 	for i := range workers {
-		workers[i] = &worker{t: t, shared: shared, u: newUnwinder(t), index: map[uint64]uint32{}, locks: map[uint64]evidence.SyncKind{},
+		workers[i] = &worker{t: t, number: uint16(i), shared: shared, u: newUnwinder(t), index: map[uint64]uint32{}, locks: map[uint64]evidence.SyncKind{},
 			lockCodes: map[uint64]*lockCode{}, waiting: map[waitKey]int{}, conds: map[uint64]bool{}}
 	}
 	t.workers = workers

@@ -163,7 +163,7 @@ const maxGuessedStack = 1 << 20
 
 // frames follows the local variables of the goroutines that wait.
 func (h *heapTyper) frames(ctx context.Context, p *prover) error {
-	s := &stackScan{p: p}
+	s := newStackScan(p)
 	for i := range p.rows {
 		r := &p.rows[i]
 		at := h.t.saved(r.g)

@@ -37,7 +37,7 @@ func (t *target) noteRow(w *worker, r *gRow, row int) {
 	if !t.reaches() {
 		return
 	}
-	n := proofRow{g: r.g, id: r.id, waitsOn: r.waitsOn, row: int32(row), status: uint8(min(r.status, 0xff)), reason: r.reason, system: t.isSystem(r.startpc)}
+	n := proofRow{g: r.g, id: r.id, waitsOn: r.waitsOn, row: int32(row), stack: r.stack, worker: w.number, status: uint8(min(r.status, 0xff)), reason: r.reason, system: t.isSystem(r.startpc)}
 	if states[r.status] == evidence.StateLeaked {
 		n.status = statusWaiting // what the collector found out once may have changed; it is found out again
 	}

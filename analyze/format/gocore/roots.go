@@ -17,6 +17,8 @@ type proofRow struct {
 	id        int64
 	waitsOn   uint64 // the object, where the reader found one
 	row       int32  // of the Builder
+	stack     uint32 // of the worker
+	worker    uint16
 	status    uint8
 	reason    uint8
 	system    bool
@@ -208,7 +210,7 @@ func (p *prover) segment(name string, lo, hi, maskAt, countAt uint64) error {
 // task does one piece of work of the mark.
 func (p *prover) task(w *heap.Worker, task uint32) error {
 	if w.User == nil {
-		w.User = &stackScan{p: p}
+		w.User = newStackScan(p)
 	}
 	s := w.User.(*stackScan)
 	if task >= rootTasks {

@@ -1,10 +1,13 @@
 package gocore
 
 import (
+	"cmp"
+	"slices"
 	"sort"
 
 	"github.com/gopostmortem/postmortem/analyze/format/gocore/internal/heap"
 	"github.com/gopostmortem/postmortem/analyze/format/gocore/internal/pcln"
+	"github.com/gopostmortem/postmortem/analyze/format/internal/elfcore"
 )
 
 // frameMap is what the scan of stacks needs of a return address; it is worked out once for each.
@@ -35,13 +38,17 @@ type stackObject struct {
 // itself are followed to the variables there, as runtime/mgcstack.go does.
 type stackScan struct {
 	p       *prover
+	view    *elfcore.View
 	frames  frameTable
-	lo, hi  uint64 // the stack
-	mem     []byte // of it, from base on
+	plans   [][]*stackPlan // by worker and number of the stack; nil where none was asked for
+	lo, hi  uint64         // the stack
+	mem     []byte         // of it, from base on
 	base    uint64
 	objects []stackObject
 	inner   []uint64 // pointers into the stack that were not followed yet
 }
+
+func newStackScan(p *prover) *stackScan { return &stackScan{p: p, view: p.t.core.Mem.View()} }
 
 // frameOf works out what is known of a pc. exact says that it was interrupted there.
 func (s *stackScan) frameOf(pc uint64) *frameMap {
@@ -197,8 +204,12 @@ func (s *stackScan) maybe(w *heap.Worker, at, v uint64) {
 
 // drain follows the pointers into the stack: a variable there is live when something live points to it.
 func (s *stackScan) drain(w *heap.Worker) {
-	if !sort.SliceIsSorted(s.objects, func(i, k int) bool { return s.objects[i].addr < s.objects[k].addr }) {
-		sort.Slice(s.objects, func(i, k int) bool { return s.objects[i].addr < s.objects[k].addr })
+	if len(s.inner) == 0 || len(s.objects) == 0 {
+		return
+	}
+	byAddr := func(a, b stackObject) int { return cmp.Compare(a.addr, b.addr) }
+	if !slices.IsSortedFunc(s.objects, byAddr) {
+		slices.SortStableFunc(s.objects, byAddr)
 	}
 	for len(s.inner) > 0 {
 		v := s.inner[len(s.inner)-1]

@@ -13,22 +13,25 @@ const maxDeferList = 1 << 22
 // goroutine scans the stack of a goroutine that can run (runtime/mgcmark.go, scanstack).
 func (s *stackScan) goroutine(w *heap.Worker, r *proofRow) error {
 	t := s.p.t
-	stack := t.stackOf(r.g)
+	g, ok := s.view.Bytes(r.g, max(t.off.G.Size, s.p.off.context+8))
+	if !ok {
+		return fmt.Errorf("goroutine %d is not in the core", r.id)
+	}
+	stack := span{le.Uint64(g[t.off.G.StackLo:]), le.Uint64(g[t.off.G.StackHi:])}
 	if stack.lo >= stack.hi || stack.hi-stack.lo > 1<<31 {
 		return fmt.Errorf("goroutine %d has a stack from %#x to %#x, which cannot be", r.id, stack.lo, stack.hi)
 	}
 	s.begin(stack.lo, stack.hi)
-	if err := s.live(w, r, stack); err != nil {
-		return err
+	if p := s.planOf(r); p == nil || t.gOwner[r.g] != nil || !s.follow(w, p, le.Uint64(g[t.off.G.PC:]), le.Uint64(g[t.off.G.SP:])) {
+		if err := s.live(w, r, stack); err != nil {
+			return err
+		}
 	}
-	if err := s.defers(w, r); err != nil {
+	if err := s.defers(w, r, g); err != nil {
 		return err
 	}
 	// A function that was preempted before its first instruction has its closure nowhere else, and the closure may lie on the stack.
-	context, ok := t.core.Mem.Uint64(r.g + s.p.off.context)
-	if !ok {
-		return fmt.Errorf("goroutine %d is not in the core", r.id)
-	}
+	context := le.Uint64(g[s.p.off.context:])
 	s.root(w, r.g+s.p.off.context, context)
 	s.drain(w)
 	return nil
@@ -205,16 +208,13 @@ func (s *stackScan) mapped(w *heap.Worker, f *frameMap, sp, fp, varp, argp uint6
 	}
 }
 
-// defers follows the defer records of a goroutine, which lie on its stack and on the heap in turns, and its innermost panic, which
+// defers follows the defer records of a goroutine, whose structure is g: they lie on its stack and on the heap in turns, and its innermost panic, which
 // lies on the stack.
-func (s *stackScan) defers(w *heap.Worker, r *proofRow) error {
-	t, o := s.p.t, s.p.t.off
-	mem := t.core.Mem
-	if v, ok := mem.Uint64(r.g + o.G.Panic); ok {
-		s.root(w, r.g+o.G.Panic, v)
-	}
-	d, ok := mem.Uint64(r.g + o.G.Defer)
-	for n := 0; ok && d != 0; n++ {
+func (s *stackScan) defers(w *heap.Worker, r *proofRow, g []byte) error {
+	o, mem := s.p.t.off, s.view
+	s.root(w, r.g+o.G.Panic, le.Uint64(g[o.G.Panic:]))
+	d := le.Uint64(g[o.G.Defer:])
+	for n := 0; d != 0; n++ {
 		if n == maxDeferList {
 			return fmt.Errorf("the list of defer records of goroutine %d has no end", r.id)
 		}
@@ -226,9 +226,6 @@ func (s *stackScan) defers(w *heap.Worker, r *proofRow) error {
 		}
 		s.root(w, d+o.Defer.Fn, fn)
 		d = link
-	}
-	if !ok {
-		return fmt.Errorf("goroutine %d is not in the core", r.id)
 	}
 	return nil
 }
