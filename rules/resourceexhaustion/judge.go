@@ -56,11 +56,11 @@ func sure(r *derive.Resource) bool {
 	return len(r.Holders) > 0
 }
 
-// outside reports whether every holder waits for something outside of the process.
+// outside reports whether every holder waits for something outside of the process, be it time.
 func outside(r *derive.Resource) bool {
 	return !slices.ContainsFunc(r.Holders, func(h derive.SlotHolder) bool {
 		switch h.Doing.Activity {
-		case derive.ActivityFile, derive.ActivityNetwork, derive.ActivityResolve, derive.ActivityProcess, derive.ActivitySyscall:
+		case derive.ActivityFile, derive.ActivityNetwork, derive.ActivityResolve, derive.ActivityProcess, derive.ActivitySyscall, derive.ActivitySleep:
 			return false
 		}
 		return true

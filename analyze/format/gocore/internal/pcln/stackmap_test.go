@@ -43,9 +43,9 @@ func fewerAndFewer(p, q, r *int) (pcs [3]uint64, sum int) {
 }
 
 type holder struct {
-	n int
+	_ int
 	p *int
-	m [3]int
+	_ [3]int
 	q *int
 }
 
