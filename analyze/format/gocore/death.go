@@ -104,14 +104,15 @@ func (t *target) signalOf(d *evidence.Death, s *signalInfo) {
 
 // deadMachine is the M on which the process died. Under GOTRACEBACK=crash every thread is dying: the first one relays SIGQUIT
 // to the others, so that each prints its stack (runtime/signal_unix.go, sighandler). Among those that say they are dying it is
-// the one that no such relay started; else the first thread of a core by the kernel.
+// the one that no such relay started; else the first thread of a core by the kernel. An M that has not noted its thread yet
+// (runtime/os_linux.go, minit) shows no signal, which says nothing.
 func (t *target) deadMachine() *machine {
 	var relayed *machine
 	for _, m := range t.machines {
 		if m.dying == 0 && m.throwing == 0 {
 			continue
 		}
-		if !t.relayed(firstSignal(m)) {
+		if m.thread != nil && !t.relayed(firstSignal(m)) {
 			return m
 		}
 		if relayed == nil {

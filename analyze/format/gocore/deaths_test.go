@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/gopostmortem/postmortem/analyze/evidence"
+	"github.com/gopostmortem/postmortem/analyze/format"
 	"github.com/gopostmortem/postmortem/fixtures"
 )
 
@@ -197,4 +198,33 @@ func TestDeepStackIsElided(t *testing.T) {
 			t.Errorf("%d frames of main.deepen, and the innermost has n = %s", outer-inner, v.Value)
 		}
 	}
+}
+
+// A thread that had not noted its number when it was told to print its stack says that it is dying and shows no signal.
+func TestDeathBesideUnknownThreads(t *testing.T) {
+	const moments = 5 // in some only one thread was dying
+	for try := range moments {
+		p := ledger
+		p.RunEnv = []string{fmt.Sprintf("MOMENT=%d", try)}
+		s := newSpecimen(t, p)
+		var edits []edit
+		for _, m := range s.t.machines {
+			if m != s.t.dead && (m.dying != 0 || m.throwing != 0) {
+				edits = append(edits, s.word(t, m.addr+s.t.off.M.ProcID, 0))
+			}
+		}
+		if len(edits) == 0 {
+			continue
+		}
+		read, err := readDamaged(t, s.copy(t, s.t.core.Size, edits...), format.Options{Executable: s.Exe})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, want := read.Death, s.whole.Death
+		if got == nil || got.Goroutine != want.Goroutine || got.Thread != want.Thread || got.Signal != want.Signal || got.FaultAddr != want.FaultAddr {
+			t.Errorf("death %+v, want %+v", got, want)
+		}
+		return
+	}
+	t.Errorf("in none of %d cores a second thread was dying", moments)
 }
