@@ -272,6 +272,13 @@ func (c *Case) makeObjectIndex() objectIndex {
 		}
 	}
 	ix.rows = sortRows(ix.rows, waitsOn)
+	objects := 0
+	for i, row := range ix.rows {
+		if i == 0 || waitsOn[row] != waitsOn[ix.rows[i-1]] {
+			objects++
+		}
+	}
+	ix.addrs, ix.start = make([]uint64, 0, objects), make([]uint32, 0, objects+1)
 	for i, row := range ix.rows {
 		if i == 0 || waitsOn[row] != waitsOn[ix.rows[i-1]] {
 			ix.addrs = append(ix.addrs, waitsOn[row])

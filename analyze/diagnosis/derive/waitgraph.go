@@ -21,10 +21,10 @@ type WaitGraph struct {
 	waiters []waiter
 	edges   []waitEdge
 	blocks  []block
-	byRow   []int32 // first block of a row, -1 for none
-	waiting []int32 // waiter of a row, -1 for none
-	knotOf  []int32 // knot of a waiter, -1 for none
-	ports   []port  // two for each object: see portOf
+	byRow   rowTable // first block of a row
+	waiting []int32  // waiter of a row, -1 for none
+	knotOf  []int32  // knot of a waiter, -1 for none
+	ports   []port   // two for each object: see portOf
 }
 
 // Grip is how sure it is that a goroutine stands in the way of another, from strong to weak.
@@ -127,7 +127,7 @@ func asleep(c *evidence.Case) bool {
 // makeRoom makes the columns. What holds and wakers name bounds the objects, and so do the goroutines.
 func (g *WaitGraph) makeRoom() {
 	rows, blocks := g.c.Goroutines().Len(), len(g.c.Holds)+len(g.c.Wakers)
-	g.byRow, g.waiting = emptyList(rows), emptyList(rows)
+	g.byRow, g.waiting = newRowTable(blocks, rows), emptyList(rows)
 	g.index = make(map[uint64]int32, min(blocks, rows))
 	g.objects, g.ports = make([]waitObject, 0, min(blocks, rows)), make([]port, 0, 2*min(blocks, rows))
 	g.blocks = make([]block, 0, blocks)
@@ -218,8 +218,9 @@ func (g *WaitGraph) addBlock(goroutine int64, b block) {
 		return
 	}
 	n := int32(len(g.blocks))
-	b.row, b.ofRow, b.next = int32(row), g.byRow[row], g.ports[b.port].block
-	g.byRow[row], g.ports[b.port].block = n, n
+	b.row, b.ofRow, b.next = int32(row), g.byRow.of(int32(row)), g.ports[b.port].block
+	g.byRow.set(b.row, n)
+	g.ports[b.port].block = n
 	g.blocks = append(g.blocks, b)
 }
 

@@ -175,9 +175,9 @@ func (g *WaitGraph) count(p int32, weakest Grip) int32 {
 // being open when enough of those that stand in its way may wake. Each edge and each block is passed over once.
 func (g *WaitGraph) release() {
 	var ready []int32 // rows that may wake and whose blocks have not been looked at
-	for row, b := range g.byRow {
-		if b >= 0 && g.waiting[row] < 0 {
-			ready = append(ready, int32(row))
+	for _, row := range g.byRow.rows() {
+		if g.waiting[row] < 0 {
+			ready = append(ready, row)
 		}
 	}
 	for p := range g.ports {
@@ -188,7 +188,7 @@ func (g *WaitGraph) release() {
 	for len(ready) > 0 {
 		row := ready[len(ready)-1]
 		ready = ready[:len(ready)-1]
-		for b := g.byRow[row]; b >= 0; b = g.blocks[b].ofRow {
+		for b := g.byRow.of(row); b >= 0; b = g.blocks[b].ofRow {
 			x := &g.blocks[b]
 			if !x.counts || g.ports[x.port].open {
 				continue

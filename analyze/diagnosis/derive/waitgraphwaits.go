@@ -33,15 +33,24 @@ func (g *WaitGraph) addWaiters() {
 	for _, a := range g.c.Alarms {
 		alarms[a.Goroutine] = true
 	}
+	known := 0
+	for i := range g.objects {
+		known += len(g.c.Waiters(g.objects[i].sync.Addr))
+	}
+	g.waiters, g.edges = make([]waiter, 0, known), make([]waitEdge, 0, known)
+	reason, mode, program, ever := "", evidence.WaitAny, false, false // of the row before: most have the same
 	for i := range rows.Len() {
 		row := rows.At(i)
 		if (row.State != evidence.StateWaiting && row.State != evidence.StateLeaked) || row.Flags.Has(evidence.FlagSystem) {
 			continue
 		}
-		mode, program := modeOf(row.Reason)
+		if row.Reason != reason {
+			reason, ever = row.Reason, forever(row.Reason)
+			mode, program = modeOf(reason)
+		}
 		never := row.Wake == evidence.WakeNever || row.State == evidence.StateLeaked
 		switch {
-		case forever(row.Reason):
+		case ever:
 			g.addWaiter(i, never, true)
 		case program && !alarms[row.ID]:
 			g.addWaits(i, row, mode, never || g.asleep)

@@ -100,7 +100,7 @@ func (g *WaitGraph) serves(stack evidence.StackID) bool {
 
 // awaited reports whether a goroutine surely holds a lock for which another one waits.
 func (g *WaitGraph) awaited(row uint32) bool {
-	for b := g.byRow[row]; b >= 0; b = g.blocks[b].ofRow {
+	for b := g.byRow.of(int32(row)); b >= 0; b = g.blocks[b].ofRow {
 		x := &g.blocks[b]
 		if !x.counts || x.slot || x.ref.Kind != evidence.RefHold || x.grip == GripWeak {
 			continue
@@ -128,7 +128,7 @@ func (g *WaitGraph) waitsForGroup(row uint32) bool {
 // helper that closes the results once the workers are done. Nobody needs it when the reader of the results has gone.
 func (g *WaitGraph) closes(row uint32) bool {
 	found := false
-	for b := g.byRow[row]; b >= 0; b = g.blocks[b].ofRow {
+	for b := g.byRow.of(int32(row)); b >= 0; b = g.blocks[b].ofRow {
 		x := &g.blocks[b]
 		if x.ref.Kind != evidence.RefWaker || g.c.Wakers[x.ref.ID].Act != evidence.ActClose {
 			continue
@@ -160,7 +160,7 @@ func (g *WaitGraph) Needs(row uint32) WantedBy {
 	switch {
 	case g.ID(row) == mainGoroutine && !g.designed(row):
 		return WantedByMain
-	case g.byRow != nil && g.awaited(row):
+	case g.awaited(row):
 		return WantedByLock
 	case g.serves(g.c.Goroutines().StackOf(int(row))):
 		return WantedByRequest

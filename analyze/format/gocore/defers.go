@@ -144,6 +144,14 @@ func (w *worker) closureFunc(closure uint64) (pcln.Func, bool) {
 
 // closureInfo is what is known of the entry of the function that a closure calls; nil when it is none.
 func (w *worker) closureInfo(closure uint64) *pcInfo {
+	if closure == w.closure && closure != 0 {
+		return w.closureIs
+	}
+	w.closure, w.closureIs = closure, w.findClosure(closure)
+	return w.closureIs
+}
+
+func (w *worker) findClosure(closure uint64) *pcInfo {
 	entry, ok := w.u.mem.Uint64(closure)
 	if !ok {
 		return nil

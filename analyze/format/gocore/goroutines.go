@@ -106,9 +106,11 @@ type worker struct {
 
 	slotWaiters []uint64 // goroutines that wait for a slot of a pool
 	closures    []uint64 // see pendingDefers
-	searched    int      // defer records that were looked at
-	lost        int      // goroutines for whose wait the core has no memory
-	err         error    // of the last part
+	closure     uint64   // that closureInfo was asked for last: one that captures nothing is the same for all goroutines
+	closureIs   *pcInfo
+	searched    int   // defer records that were looked at
+	lost        int   // goroutines for whose wait the core has no memory
+	err         error // of the last part
 }
 
 // readGoroutines reads allgs, unwinds every goroutine that is not on a thread, and adds them all to the Builder in the

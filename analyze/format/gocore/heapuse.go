@@ -37,7 +37,7 @@ func (t *target) readHeapUse(ctx context.Context, rows []proofRow) error {
 	if asked.most == 0 {
 		return nil
 	}
-	u := &heapUse{t: t, p: &prover{t: t, rows: rows, cond: map[uint64]map[uint64]uint64{}, least: 1 << 12}}
+	u := &heapUse{t: t, p: &prover{t: t, view: t.core.Mem.View(), rows: rows, cond: map[uint64]map[uint64]uint64{}, least: 1 << 12}}
 	refused, err := u.index(ctx)
 	if err != nil {
 		if ctx.Err() == nil {

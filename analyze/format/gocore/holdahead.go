@@ -96,8 +96,13 @@ func (w *worker) prospectOf(s suspect, v *frameView) prospect {
 	if v.ahead != nil {
 		place := &spot{w: w, sp: v.lo}
 		p.doings = make([][]doing, len(v.ahead.Events))
-		for i := range v.ahead.Events {
-			p.doings[i] = w.lockDoings(&v.ahead.Events[i], place)
+		for i, first := range v.alike {
+			switch {
+			case first == int32(i):
+				p.doings[i] = w.lockDoings(&v.ahead.Events[i], place)
+			case first >= 0:
+				p.doings[i] = p.doings[first]
+			}
 		}
 		w.searched += len(p.doings)
 	}

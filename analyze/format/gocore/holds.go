@@ -28,6 +28,7 @@ type holdFrame struct {
 	maybe    bool       // it can have come to its pc without passing one of the sites
 
 	ahead        *ahead.Reading // what it will do; nil when it will release nothing
+	alike        []int32        // of each event that is ahead: the first one that does the same; -1 when it does nothing to locks
 	frees, calls bool           // it will unlock something, it will call values
 }
 

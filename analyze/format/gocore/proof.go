@@ -44,7 +44,7 @@ func (t *target) prove(ctx context.Context) error {
 // newProver returns a prover for the live goroutines of a process.
 func newProver(t *target, rows []proofRow) *prover {
 	const firstPage = 1 << 12 // is never mapped
-	return &prover{t: t, rows: rows, first: map[heap.Object]int32{}, cond: map[uint64]map[uint64]uint64{}, least: firstPage}
+	return &prover{t: t, view: t.core.Mem.View(), rows: rows, first: map[heap.Object]int32{}, cond: map[uint64]map[uint64]uint64{}, least: firstPage}
 }
 
 // verdicts hands the verdicts to the Builder.

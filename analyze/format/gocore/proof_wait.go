@@ -95,8 +95,8 @@ func (p *prover) candidates() {
 	}
 }
 
-// wait notes that a goroutine waits for what lies at an address; false when that is not on the heap.
-func (p *prover) wait(i int, addr uint64) bool {
+// wait notes that a goroutine waits for what lies at an address, and its record of that; false when the object is not on the heap.
+func (p *prover) wait(i int, addr, sudog uint64) bool {
 	o, ok := p.heap.Find(addr)
 	if !ok {
 		return false
@@ -105,7 +105,7 @@ func (p *prover) wait(i int, addr uint64) bool {
 	if !any {
 		head = -1
 	}
-	p.waits = append(p.waits, sleepWait{row: int32(i), next: head, addr: addr})
+	p.waits = append(p.waits, sleepWait{row: int32(i), next: head, addr: addr, sudog: sudog})
 	p.first[o] = int32(len(p.waits) - 1)
 	return true
 }
@@ -126,7 +126,7 @@ func (p *prover) take(from int) {
 // wakes it.
 func (p *prover) channels(i int, r *proofRow) {
 	t := p.t
-	mem, o := t.core.Mem, &t.off.Sudog
+	mem, o := p.view, &t.off.Sudog
 	from := len(p.waits)
 	sudog, ok := mem.Uint64(r.g + t.off.G.Waiting)
 	chosen, ok2 := mem.Uint32(r.g + p.off.selectDone)
@@ -135,7 +135,7 @@ func (p *prover) channels(i int, r *proofRow) {
 		c, ok1 := mem.Uint64(sudog + o.C)
 		g, ok2 := mem.Uint64(sudog + o.G)
 		next, ok3 := mem.Uint64(sudog + o.WaitLink)
-		live = !ok1 || !ok2 || !ok3 || g != r.g || n == maxCases || !p.queued(c, sudog) || !p.wait(i, c)
+		live = !ok1 || !ok2 || !ok3 || g != r.g || n == maxCases || !p.queued(c, sudog) || !p.wait(i, c, sudog)
 		sudog = next
 	}
 	if live {
@@ -148,7 +148,7 @@ func (p *prover) channels(i int, r *proofRow) {
 // queued reports whether a sudog stands in one of the queues of an open channel: its neighbours say so too. Who wakes a goroutine takes
 // it out first, and changes its status later (runtime/chan.go, dequeue and closechan).
 func (p *prover) queued(c, sudog uint64) bool {
-	mem, o, ch := p.t.core.Mem, &p.t.off.Sudog, &p.t.off.Chan
+	mem, o, ch := p.view, &p.t.off.Sudog, &p.t.off.Chan
 	closed, ok1 := mem.Uint32(c + ch.Closed)
 	prev, ok2 := mem.Uint64(sudog + o.Prev)
 	next, ok3 := mem.Uint64(sudog + o.Next)
@@ -166,30 +166,29 @@ func (p *prover) queued(c, sudog uint64) bool {
 
 // lock notes the lock, the condition or the wait group of a goroutine.
 func (p *prover) lock(i int, r *proofRow) {
-	addr, ok := p.lockOf(r)
-	if !ok {
-		return
-	}
-	if p.wait(i, addr) {
+	if addr, sudog, ok := p.lockOf(r); ok && p.wait(i, addr, sudog) {
 		r.sleep = sleepLock
 	}
 }
 
-// lockOf is the address of the semaphore, or the list of the condition, in whose queue a goroutine stands; false when it is in none.
-func (p *prover) lockOf(r *proofRow) (uint64, bool) {
-	t := p.t
-	mem := t.core.Mem
+// lockOf is the address of the semaphore, or the list of the condition, in whose queue a goroutine stands with a sudog; false when it is
+// in none.
+func (p *prover) lockOf(r *proofRow) (addr, sudog uint64, ok bool) {
+	t, mem := p.t, p.view
 	if t.kinds[r.reason].kind == evidence.SyncCond {
 		list := r.waitsOn + t.kinds[r.reason].back
-		return list, r.waitsOn != 0 && p.notified(list)[r.g] != 0
+		if r.waitsOn != 0 {
+			sudog = p.notified(list)[r.g]
+		}
+		return list, sudog, sudog != 0
 	}
 	wait, ok := p.t.walkSemaphores().waits[r.g]
 	if !ok || !t.semaInWaiting() {
-		return wait.elem, ok
+		return wait.elem, wait.sudog, ok
 	}
 	sudog, ok1 := mem.Uint64(r.g + t.off.G.Waiting)
 	elem, ok2 := mem.Uint64(sudog + t.off.Sudog.Elem)
-	return wait.elem, ok1 && ok2 && sudog == wait.sudog && elem == wait.elem
+	return wait.elem, wait.sudog, ok1 && ok2 && sudog == wait.sudog && elem == wait.elem
 }
 
 // notified lists who waits in the list of a condition, with their sudogs (runtime/sema.go, notifyList).
@@ -216,35 +215,16 @@ func (p *prover) notified(list uint64) map[uint64]uint64 {
 // holdBack keeps the mark from what candidates wait for: the runtime's own records of their waits lead to it. A candidate of which
 // that is not possible is live.
 func (p *prover) holdBack(m *heap.Marker) (ok bool) {
-	t := p.t
-	ok = true
-	hold := func(sudog, offset uint64) {
-		if sudog == 0 {
-			return
+	for i := range p.waits {
+		wait := &p.waits[i]
+		offset := p.off.sudogElem
+		if p.rows[wait.row].sleep == sleepChannel {
+			offset = p.off.sudogC
 		}
-		o, found := p.heap.Find(sudog)
-		if !found { // allocated by nobody: it cannot be
-			ok = false
-			return
-		}
-		ok = m.Hold(o, sudog+offset-p.heap.Base(o)) && ok
-	}
-	for i := range p.rows {
-		r := &p.rows[i]
-		switch r.sleep {
-		case sleepChannel:
-			sudog, _ := t.core.Mem.Uint64(r.g + t.off.G.Waiting)
-			for n := 0; sudog != 0 && n <= maxCases; n++ {
-				hold(sudog, p.off.sudogC)
-				sudog, _ = t.core.Mem.Uint64(sudog + t.off.Sudog.WaitLink)
-			}
-		case sleepLock:
-			sudog := p.t.walkSemaphores().waits[r.g].sudog
-			if t.kinds[r.reason].kind == evidence.SyncCond {
-				sudog = p.notified(r.waitsOn + t.kinds[r.reason].back)[r.g]
-			}
-			hold(sudog, p.off.sudogElem)
+		o, found := p.heap.Find(wait.sudog)
+		if !found || !m.Hold(o, wait.sudog+offset-p.heap.Base(o)) {
+			return false // allocated by nobody: it cannot be
 		}
 	}
-	return ok
+	return true
 }

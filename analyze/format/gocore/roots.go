@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"github.com/gopostmortem/postmortem/analyze/format/gocore/internal/heap"
+	"github.com/gopostmortem/postmortem/analyze/format/internal/elfcore"
 )
 
 // scanPart is how many bytes of a root are one piece of work.
@@ -52,6 +53,7 @@ type rootPart struct {
 // prover decides which goroutines can never wake.
 type prover struct {
 	t       *target
+	view    *elfcore.View // until the mark begins
 	heap    *heap.Heap
 	off     reachOffsets
 	rows    []proofRow
@@ -67,9 +69,10 @@ type prover struct {
 
 // sleepWait is one object that a goroutine waits for.
 type sleepWait struct {
-	row  int32
-	next int32 // of the same object; -1 at the end
-	addr uint64
+	row   int32
+	next  int32 // of the same object; -1 at the end
+	addr  uint64
+	sudog uint64 // the runtime's record of the wait, which leads to the object
 }
 
 // reachOffsets are the places that only the proof needs.

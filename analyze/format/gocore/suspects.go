@@ -2,7 +2,7 @@ package gocore
 
 import (
 	"github.com/gopostmortem/postmortem/analyze/evidence"
-	"github.com/gopostmortem/postmortem/analyze/format/gocore/internal/ahead"
+	"github.com/gopostmortem/postmortem/analyze/format/gocore/internal/pcln"
 )
 
 // There may be a hundred thousand goroutines, and nearly none holds a lock. What their code says of that is found out once for each
@@ -103,7 +103,7 @@ func (w *worker) mayHold(s *suspect, stack *stackRow, records bool) bool {
 		if !ok {
 			continue
 		}
-		if f.ahead != nil && w.freesAnother(f.ahead, s, lo, f.index == stack.waiter) {
+		if f.ahead != nil && w.freesAnother(f, s, lo, f.index == stack.waiter) {
 			return true
 		}
 		w.closures = w.openClosures(w.closures[:0], &f.open, lo, hi, true)
@@ -121,11 +121,14 @@ func (w *worker) mayHold(s *suspect, stack *stackRow, records bool) bool {
 
 // freesAnother reports whether a frame, when it goes on, unlocks something: what it waits for itself, in a call of its own, does not count,
 // and neither does what is not known. A value that it calls may unlock something too: the Unlock of a sync.Locker does.
-func (w *worker) freesAnother(r *ahead.Reading, s *suspect, sp uint64, waits bool) bool {
+func (w *worker) freesAnother(f *holdFrame, s *suspect, sp uint64, waits bool) bool {
 	place, found := &spot{w: w, sp: sp}, false
-	w.searched += len(r.Events)
-	for i := range r.Events {
-		switch e := &r.Events[i]; act(e.Kind) {
+	w.searched += len(f.alike)
+	for i, first := range f.alike {
+		if first != int32(i) {
+			continue
+		}
+		switch e := &f.ahead.Events[i]; act(e.Kind) {
 		case actUnlock, actRUnlock, actDec:
 			target, ok := w.ahead.terms.Eval(e.Target, sp, place)
 			found = ok && !(waits && (target == s.awaits || target == s.awaits+rwReaderCount))
@@ -159,16 +162,29 @@ func (w *worker) closureUnlocks(closure uint64) bool {
 		return false
 	}
 	if e.unlocks == unlocksUnknown {
-		switch {
-		case w.unlockIn(e.fn).op != opNone:
-			e.unlocks = unlocksAlways
-		case w.leadOf(e.fn.Entry).indirect:
-			e.unlocks = unlocksSome
-		default:
-			e.unlocks = unlocksNever
-		}
+		e.unlocks = w.unlockClassOf(e.fn)
 	}
 	return e.unlocks == unlocksAlways || e.unlocks == unlocksSome && w.unlocksValue(e.fn.Entry, closure)
+}
+
+// unlockClassOf says which class a deferred function is of.
+func (w *worker) unlockClassOf(fn pcln.Func) unlockClass {
+	if w.unlockIn(fn).op != opNone {
+		return unlocksAlways
+	}
+	l := w.leadOf(fn.Entry)
+	if !l.indirect {
+		return unlocksNever
+	}
+	if _, acts := w.t.acts[fn.Entry]; acts || l.class != actNone {
+		return unlocksSome
+	}
+	if r := w.readingAt(fn, fn.Entry); r != nil {
+		if certain, perhaps := releases(r); certain || perhaps {
+			return unlocksSome
+		}
+	}
+	return unlocksNever
 }
 
 // unlocksValue reports whether a deferred function calls a value that unlocks something: the Unlock of a sync.Locker.

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/gopostmortem/postmortem/analyze/evidence"
+	"github.com/gopostmortem/postmortem/analyze/format/internal/elfcore"
 )
 
 // What goroutines wait for counts them, or keeps them in a list. When that differs from the goroutines that were found waiting,
@@ -113,22 +114,42 @@ func (t *target) reportCounts() {
 	}
 }
 
+// alone marks the address of a channel in whose queues one goroutine stands, as it says itself. Channels are on the heap, at even addresses.
+const alone = 1
+
+// inQueue is the address of a channel in one of whose queues a parked goroutine should stand, marked when nobody else does.
+func (w *worker) inQueue(c, sudog uint64) uint64 {
+	o, ch := &w.t.off.Sudog, &w.t.off.Chan
+	receives, ok1 := w.u.mem.Uint64(c + ch.RecvQ)
+	sends, ok2 := w.u.mem.Uint64(c + ch.SendQ)
+	next, ok3 := w.u.mem.Uint64(sudog + o.Next)
+	if ok1 && ok2 && ok3 && next == 0 && (receives == sudog && sends == 0 || sends == sudog && receives == 0) {
+		return c | alone
+	}
+	return c
+}
+
 // checkQueues compares the queues of channels with the goroutines that say that they wait there, a select as often as it has the channel.
 func (t *target) checkQueues() {
 	slices.Sort(t.queued)
+	mem := t.core.Mem.View()
 	var wrong []miscount
 	for at := 0; at < len(t.queued); {
-		c, found := t.queued[at], 0
-		for ; at < len(t.queued) && t.queued[at] == c; at++ {
+		c, found := t.queued[at]&^alone, 0
+		only := t.queued[at] != c
+		for ; at < len(t.queued) && t.queued[at]&^alone == c; at++ {
 			found++
 		}
-		closed, ok := t.core.Mem.Uint32(c + t.off.Chan.Closed)
+		if only && found == 1 {
+			continue
+		}
+		closed, ok := mem.Uint32(c + t.off.Chan.Closed)
 		if !ok {
 			continue
 		}
 		most := found + t.moving + 1 // what is beyond makes no difference any more
-		own := t.queueLength(c+t.off.Chan.RecvQ, most)
-		own += t.queueLength(c+t.off.Chan.SendQ, most-own)
+		own := t.queueLength(mem, c+t.off.Chan.RecvQ, most)
+		own += t.queueLength(mem, c+t.off.Chan.SendQ, most-own)
 		if t.differs(own, found, closed != 0) {
 			wrong = append(wrong, miscount{c, own, found})
 		}
@@ -143,8 +164,8 @@ func (t *target) checkQueues() {
 
 // queueLength counts the parked goroutines in a queue of a channel, up to a number. Those of others stay there for a moment: a select
 // that was woken takes itself out of the queues of its other channels when it runs (runtime/select.go).
-func (t *target) queueLength(queue uint64, most int) (n int) {
-	mem, o := t.core.Mem, t.off
+func (t *target) queueLength(mem *elfcore.View, queue uint64, most int) (n int) {
+	o := t.off
 	sudog, _ := mem.Uint64(queue)
 	for seen := 0; sudog != 0 && seen < most+t.moving; seen++ {
 		g, ok1 := mem.Uint64(sudog + o.Sudog.G)

@@ -186,7 +186,7 @@ func (w *worker) channels(row *gRow, sudog uint64, mode evidence.WaitMode) uint6
 		if c != 0 {
 			w.channel(c)
 			if w.t.seeks {
-				w.queued = append(w.queued, c)
+				w.queued = append(w.queued, w.inQueue(c, sudog))
 			}
 			w.timerAlarm(row, c)
 		}

@@ -61,19 +61,23 @@ type instruction struct {
 	jumps   bool
 	ends    bool // it does not go on to the next instruction
 	returns bool
-	joins   bool // a jump leads here: ways may meet
+	join    int32 // a jump leads here, so that ways may meet: number of the place, from 1; 0 where none does
 }
 
 // Func is a function's code.
 type Func struct {
 	Entry, End uint64
 	list       []instruction
+	joins      int32   // places to which jumps lead
 	index      []int32 // by offset: number of the instruction that begins there, plus one
 }
 
+// bytesEach is less than instructions have as a rule.
+const bytesEach = 4
+
 // NewFunc decodes a function, up to the first instruction that cannot be.
 func NewFunc(entry uint64, code []byte, arm64 bool) *Func {
-	f := &Func{Entry: entry, End: entry + uint64(len(code)), index: make([]int32, len(code))}
+	f := &Func{Entry: entry, End: entry + uint64(len(code)), index: make([]int32, len(code)), list: make([]instruction, 0, len(code)/bytesEach+1)}
 	decode := decodeX86
 	if arm64 {
 		decode = decodeARM
@@ -88,8 +92,9 @@ func NewFunc(entry uint64, code []byte, arm64 bool) *Func {
 		at += int(in.size)
 	}
 	for i := range f.list {
-		if to := f.at(f.list[i].target); f.list[i].jumps && to != nil {
-			to.joins = true
+		if to := f.at(f.list[i].target); f.list[i].jumps && to != nil && to.join == 0 {
+			f.joins++
+			to.join = f.joins
 		}
 	}
 	return f

@@ -227,7 +227,7 @@ type way struct {
 
 // follow reads a function from pc on. ends gets the states in which it returns.
 func (r *run) follow(fn *Func, pc uint64, from *state, ends func(*state)) {
-	visits := map[uint64][]uint64{} // by address: hashes of the states that came there
+	visits := make([]visited, fn.joins)
 	todo := []way{{pc, *from}}
 	for len(todo) > 0 {
 		w := todo[len(todo)-1]
@@ -239,7 +239,7 @@ func (r *run) follow(fn *Func, pc uint64, from *state, ends func(*state)) {
 				return
 			}
 			in := fn.at(at)
-			if in == nil || in.joins && !r.mayVisit(visits, at, s) {
+			if in == nil || in.join > 0 && !r.mayVisit(&visits[in.join-1], s) {
 				break
 			}
 			if r.stop != nil {
@@ -262,40 +262,51 @@ func (r *run) follow(fn *Func, pc uint64, from *state, ends func(*state)) {
 	}
 }
 
+// visited are the hashes of the states that came to an instruction.
+type visited struct {
+	n      int
+	hashes [maxVisits]uint64
+}
+
 // mayVisit notes that a state comes to an instruction where ways meet, and reports whether it is to be followed from there.
-func (r *run) mayVisit(visits map[uint64][]uint64, at uint64, s *state) bool {
-	seen := visits[at]
-	h := s.hash()
+func (r *run) mayVisit(seen *visited, s *state) bool {
+	h := r.hash(s)
 	switch {
-	case slices.Contains(seen, h):
+	case slices.Contains(seen.hashes[:seen.n], h):
 		return false
-	case len(seen) >= maxVisits:
+	case seen.n >= maxVisits:
 		r.cut = true
 		return false
 	}
-	visits[at] = append(seen, h)
+	seen.hashes[seen.n] = h
+	seen.n++
 	return true
 }
 
 // hash is of the registers, the events and the newest write: it tells most states apart.
-func (s *state) hash() uint64 {
+func (r *run) hash(s *state) uint64 {
 	const offset, prime = 14695981039346656037, 1099511628211 // FNV-1a, 64 bits
 	h := uint64(offset)
-	mix := func(v uint64) { h = (h ^ v) * prime }
-	for _, v := range s.regs {
-		mix(uint64(v.base))
-		mix(uint64(v.off))
+	mix := func(v Value) { h = (h ^ uint64(v.base)<<40 ^ uint64(v.off)) * prime }
+	for i := range s.regs[:r.registers()] {
+		mix(s.regs[i])
 	}
-	mix(uint64(s.past))
+	h = (h ^ uint64(s.past)) * prime
 	n := 0
 	for w := s.memory; w != nil && n < 8; w = w.before { // the newest: older ones differ only when these do, nearly always
-		mix(uint64(w.at.base))
-		mix(uint64(w.at.off))
-		mix(uint64(w.value.base))
-		mix(uint64(w.value.off))
+		mix(w.at)
+		mix(w.value)
 		n++
 	}
 	return h
+}
+
+// registers is how many the machine has.
+func (r *run) registers() int {
+	if r.arm64 {
+		return registers
+	}
+	return registers / 2
 }
 
 // step carries out one instruction. goesOn is false when the way ends with it, leaves is true when the function returns.
@@ -331,7 +342,7 @@ func (r *run) call(in *instruction, at uint64, s *state) bool {
 	if next.Enter != nil && r.depth < maxCalls {
 		r.enter(next, c, s)
 	}
-	for i := range s.regs {
+	for i := range s.regs[:r.registers()] {
 		if i != s.sp {
 			s.regs[i] = Unknown
 		}

@@ -163,6 +163,7 @@ type Worker struct {
 	typ     uint64
 	typMost uint64
 	typMap  typeMap
+	warmth  byte // of no meaning: see warm
 	// User is the caller's own: what its tasks keep from one to the next.
 	User any
 }
@@ -281,7 +282,19 @@ func (w *Worker) mark(addr uint64) {
 	if w.m.trace != nil {
 		w.m.trace.reached(n, o, s.form != formNoScan)
 	} else if s.form != formNoScan {
+		w.warm(s, o.index())
 		w.push(uint64(o))
+	}
+}
+
+// warm reads a byte of an object that will be scanned soon, and one of its bitmap, so that they are on their way from memory meanwhile:
+// most of the time of a mark goes by waiting for them, one after the other.
+func (w *Worker) warm(s *span, index uint32) {
+	if at := uint64(index) * s.size; at < uint64(len(s.mem)) {
+		w.warmth += s.mem[at]
+	}
+	if at := uint64(s.bits) + uint64(index)*(s.size/wordBytes)/8; s.form == formBits && at < uint64(len(s.mem)) {
+		w.warmth += s.mem[at]
 	}
 }
 
