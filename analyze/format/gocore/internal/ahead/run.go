@@ -219,7 +219,7 @@ func (r *run) write(s *state, at, value Value) {
 	s.memory = &write{at, value, s.memory, n}
 }
 
-// way is a branch that is still to be followed.
+// way is a branch that is still to be followed. They stand in Terms, those of a function that is entered behind those of its caller.
 type way struct {
 	pc    uint64
 	state state
@@ -228,12 +228,14 @@ type way struct {
 // follow reads a function from pc on. ends gets the states in which it returns.
 func (r *run) follow(fn *Func, pc uint64, from *state, ends func(*state)) {
 	visits := make([]visited, fn.joins)
-	todo := []way{{pc, *from}}
-	for len(todo) > 0 {
-		w := todo[len(todo)-1]
-		todo = todo[:len(todo)-1]
-		s := &w.state
-		for at := w.pc; ; {
+	t, begin, s := r.terms, len(r.terms.ways), new(state)
+	defer func() { t.ways = t.ways[:begin] }()
+	t.ways = append(t.ways, way{pc, *from})
+	for len(t.ways) > begin {
+		w := &t.ways[len(t.ways)-1]
+		at := w.pc
+		*s = w.state
+		for t.ways = t.ways[:len(t.ways)-1]; ; {
 			if r.steps++; r.steps > maxSteps {
 				r.cut = true
 				return
@@ -249,10 +251,10 @@ func (r *run) follow(fn *Func, pc uint64, from *state, ends func(*state)) {
 			if leaves && ends != nil {
 				ends(s)
 			}
-			if in.jumps && len(todo) >= maxPending {
+			if in.jumps && len(t.ways)-begin >= maxPending {
 				r.cut = true
 			} else if in.jumps {
-				todo = append(todo, way{in.target, *s})
+				t.ways = append(t.ways, way{in.target, *s})
 			}
 			if !goesOn || in.ends {
 				break

@@ -81,6 +81,7 @@ type term struct {
 type Terms struct {
 	nodes []term
 	index map[term]int32
+	ways  []way // of the readings under way, kept for the next
 }
 
 // maxTerms bounds the terms of one worker: a million pcs of a real program have fewer.

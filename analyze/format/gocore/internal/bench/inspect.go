@@ -65,8 +65,9 @@ func watch(stop <-chan struct{}) <-chan peaks {
 
 // As the command does with large cores: cmd/postmortem, tuneCollector.
 const (
-	largeCore    = 2 << 30
-	collectOften = 15
+	largeCore     = 2 << 30
+	collectOften  = 15
+	collectSeldom = 400
 )
 
 // inspect diagnoses a core as the command does and prints the peaks of the heap, for measureHeap. With a folder it writes
@@ -77,6 +78,8 @@ func inspect(ctx context.Context, core, folder string) error {
 	}
 	if info, err := os.Stat(core); err == nil && info.Size() >= largeCore {
 		debug.SetGCPercent(collectOften)
+	} else {
+		debug.SetGCPercent(collectSeldom)
 	}
 	stop := make(chan struct{})
 	top := watch(stop)
