@@ -30,7 +30,13 @@ type specimen struct {
 
 func newSpecimen(t testing.TB, p fixtures.Program) *specimen {
 	t.Helper()
-	capture, err := fixtures.Crash(context.Background(), p)
+	return specimenOf(t, p, fixtures.Crash)
+}
+
+// specimenOf is newSpecimen for a core that is taken in another way.
+func specimenOf(t testing.TB, p fixtures.Program, take func(context.Context, fixtures.Program) (*fixtures.Capture, error)) *specimen {
+	t.Helper()
+	capture, err := take(context.Background(), p)
 	fixtures.Require(t, err)
 	f, err := os.Open(capture.Core)
 	if err != nil {
