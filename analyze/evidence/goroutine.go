@@ -38,7 +38,7 @@ const (
 	FlagCgo                        // inside a call to C
 	FlagCallback                   // C called back into Go on it
 	FlagAsync                      // stopped at an asynchronous preemption: it was computing
-	FlagSignal                     // its registers came from a signal frame
+	FlagSignal                     // a signal interrupted it, in its own code or in a call of the vDSO
 	FlagCrashed                    // the goroutine on which the process died
 	FlagDying                      // it is printing the crash of the process
 	FlagBubble                     // inside a testing/synctest bubble

@@ -183,14 +183,7 @@ var (
 
 // reachabilityReaders are the records of what was found out by walking the heap.
 func (t *textReader) reachabilityReaders() map[string]func(*fieldReader) {
-	b := t.to
-	heap := func(f *fieldReader, name string, add func(*HeapUse)) {
-		if t.heapUse == nil {
-			f.fail(name, errNoHeap)
-			return
-		}
-		add(t.heapUse)
-	}
+	b, heap := t.to, t.ofHeapUse
 	return map[string]func(*fieldReader){
 		"proof": func(f *fieldReader) { v := Proof{}; v.visit(f); b.Proof(v) },
 		"waker": func(f *fieldReader) {
@@ -247,23 +240,34 @@ func (t *textReader) reachabilityReaders() map[string]func(*fieldReader) {
 				last.Types = append(last.Types, v)
 			})
 		},
-		"holder": func(f *fieldReader) {
-			v := Holder{}
-			v.visit(f)
-			own(f, "stack", t.stacks, &v.Stack)
-			heap(f, "holder", func(h *HeapUse) {
-				deepest := 0
-				if n := len(h.Holders); n > 0 {
-					deepest = h.Holders[n-1].Depth + 1
-				}
-				if v.Depth < 0 || v.Depth > deepest {
-					f.fail("holder", errNoParent)
-					return
-				}
-				h.Holders = append(h.Holders, v)
-			})
-		},
+		"holder": t.holder,
 	}
+}
+
+// ofHeapUse adds to the heapuse record that came before.
+func (t *textReader) ofHeapUse(f *fieldReader, name string, add func(*HeapUse)) {
+	if t.heapUse == nil {
+		f.fail(name, errNoHeap)
+		return
+	}
+	add(t.heapUse)
+}
+
+func (t *textReader) holder(f *fieldReader) {
+	v := Holder{}
+	v.visit(f)
+	own(f, "stack", t.stacks, &v.Stack)
+	t.ofHeapUse(f, "holder", func(h *HeapUse) {
+		deepest := 0
+		if n := len(h.Holders); n > 0 {
+			deepest = h.Holders[n-1].Depth + 1
+		}
+		if v.Depth < 0 || v.Depth > deepest {
+			f.fail("holder", errNoParent)
+			return
+		}
+		h.Holders = append(h.Holders, v)
+	})
 }
 
 func (t *textReader) processor(f *fieldReader) {

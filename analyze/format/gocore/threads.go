@@ -84,8 +84,10 @@ func (w *threadWalk) machineFlags(m *machine, parts []part) evidence.Flags {
 	if m.dying != 0 || m.throwing != 0 {
 		f |= evidence.FlagDying
 	}
+	interrupted := false
 	for _, p := range parts {
-		if p.signal != nil && p.place == placeGoroutine {
+		interrupted = interrupted || p.signal != nil
+		if p.place == placeGoroutine && (p.signal != nil || interrupted && w.called) { // a call of the vDSO runs on the system stack
 			f |= evidence.FlagSignal
 		}
 		for _, pc := range p.pcs {

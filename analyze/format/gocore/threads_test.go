@@ -28,9 +28,11 @@ func TestThreads(t *testing.T) {
 			i := die(t, "threads", p)
 			i.noGaps(t)
 			i.checkThreads(t)
-			for _, g := range i.with("main.computes") { // who asks for the time may be interrupted on the system stack
-				if g.State == evidence.StateRunning && !g.Flags.Has(evidence.FlagSignal) {
-					t.Errorf("main.computes was interrupted by the signal that the runtime relays, and has flags %v", g.Flags)
+			for _, function := range []string{"main.computes", "main.asksForTime"} {
+				for _, g := range i.with(function) {
+					if g.State == evidence.StateRunning && !g.Flags.Has(evidence.FlagSignal) {
+						t.Errorf("%s was interrupted by the signal that the runtime relays, and has flags %v", function, g.Flags)
+					}
 				}
 			}
 		})

@@ -180,14 +180,8 @@ func (d *x86Decoder) effect() {
 		} else {
 			d.forget(dst, width)
 		}
-	case x86asm.PUSH:
-		sp := regOperand(spX86)
-		d.add(micro{kind: microSub, width: 8, dst: sp, a: sp, b: immOperand(8)})
-		d.add(micro{kind: microMove, width: 8, dst: memOperand(spX86, 0), a: dst})
-	case x86asm.POP:
-		sp := regOperand(spX86)
-		d.add(micro{kind: microMove, width: 8, dst: dst, a: memOperand(spX86, 0)})
-		d.add(micro{kind: microAdd, width: 8, dst: sp, a: sp, b: immOperand(8)})
+	case x86asm.PUSH, x86asm.POP:
+		d.stack(dst)
 	case x86asm.XADD:
 		if locked(x) {
 			d.add(micro{kind: microAtomicAdd, width: width, a: dst, b: src, dst: src})
@@ -208,6 +202,18 @@ func (d *x86Decoder) effect() {
 	default:
 		d.others(dst, width)
 	}
+}
+
+// stack translates a push or a pop.
+func (d *x86Decoder) stack(dst operand) {
+	sp, top := regOperand(spX86), memOperand(spX86, 0)
+	if d.x.Op == x86asm.PUSH {
+		d.add(micro{kind: microSub, width: 8, dst: sp, a: sp, b: immOperand(8)})
+		d.add(micro{kind: microMove, width: 8, dst: top, a: dst})
+		return
+	}
+	d.add(micro{kind: microMove, width: 8, dst: dst, a: top})
+	d.add(micro{kind: microAdd, width: 8, dst: sp, a: sp, b: immOperand(8)})
 }
 
 // extend translates loads that are wider in the register than in memory.
