@@ -158,6 +158,7 @@ type Loop struct {
 	Called    bool     // the goroutine was in a call that this loop made, not in the loop's own code
 	Callees   []string // functions that it calls, as far as the calls name them
 	Work      int      // instructions that compute in registers; comparing, testing and moving left out
+	Back      FrameID  // where the jump back stands, which is the line of the loop statement; 0 when not known
 	Trust     Trust
 }
 

@@ -230,6 +230,7 @@ func (l *Loop) visit(f fields) {
 	integer(f, "moving", &l.Moving)
 	integer(f, "work", &l.Work)
 	f.flag("called", &l.Called)
+	integer(f, "back", &l.Back)
 	f.texts("callees", &l.Callees)
 	enumeration(f, "trust", trustNames, &l.Trust)
 }

@@ -89,7 +89,9 @@ func fillRows(b *Builder, f *filling) {
 	b.Panic(filled[Panic](f))
 	b.Variable(filled[Variable](f))
 	b.Alarm(filled[Alarm](f))
-	b.Loop(filled[Loop](f))
+	loop := filled[Loop](f)
+	loop.Back = frames[1]
+	b.Loop(loop)
 }
 
 func textOf(tb testing.TB, c *Case) string {

@@ -164,7 +164,7 @@ func (t *textReader) readers() map[string]func(*fieldReader) {
 		"variable": func(f *fieldReader) { v := Variable{}; v.visit(f); b.Variable(v) },
 		"transfer": func(f *fieldReader) { v := Transfer{}; v.visit(f); b.Transfer(v) },
 		"alarm":    func(f *fieldReader) { v := Alarm{}; v.visit(f); b.Alarm(v) },
-		"loop":     func(f *fieldReader) { v := Loop{}; v.visit(f); b.Loop(v) },
+		"loop":     func(f *fieldReader) { v := Loop{}; v.visit(f); own(f, "back", t.frames, &v.Back); b.Loop(v) },
 		"coverage": func(f *fieldReader) { v := Coverage{}; v.visit(f); b.Coverage(v) },
 		"gap":      func(f *fieldReader) { v := Gap{}; v.visit(f); b.c.Gaps = append(b.c.Gaps, v) },
 	}

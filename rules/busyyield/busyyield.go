@@ -152,6 +152,11 @@ const sampleVictims = 100
 
 func (y *yield) add(g evidence.Goroutine, poll derive.Poll, count int, active bool) {
 	frame := y.c.Stack(g.Stack).At(poll.Frame)
+	if l := poll.Loop; poll.Shape == derive.PollSpin && l != nil && !l.Called && l.Back != 0 {
+		if back := y.c.Frame(l.Back); back.Function == frame.Function { // wherever in the loop it was caught
+			frame.Line = back.Line
+		}
+	}
 	key := place{frame.Function, frame.Line, poll.Shape}
 	at, ok := y.index[key]
 	if !ok {

@@ -36,9 +36,9 @@ func (w *worker) loop(row *gRow) {
 		if called && pc > e.fn.Entry {
 			at--
 		}
-		if l, ok := w.loopAt(e.fn, at); ok {
+		if l, back, ok := w.loopAt(e.fn, at); ok {
 			l.Goroutine, l.Depth, l.Called = row.id, i, called
-			w.loops = append(w.loops, loopRow{row.stack, l})
+			w.loops = append(w.loops, loopRow{row.stack, e.fn, back, l})
 		}
 	}
 }
@@ -49,6 +49,8 @@ const maxCallees = 8
 // loopRow is a loop whose Depth still counts the frames of the machine.
 type loopRow struct {
 	stack uint32
+	fn    pcln.Func
+	back  uint64 // the jump back
 	evidence.Loop
 }
 
@@ -68,10 +70,10 @@ type step struct {
 
 // loopAt decodes a function and finds the smallest backward jump around pc; ok is false when there is none, or when an
 // instruction could not be decoded.
-func (w *worker) loopAt(fn pcln.Func, pc uint64) (evidence.Loop, bool) {
+func (w *worker) loopAt(fn pcln.Func, pc uint64) (l evidence.Loop, back uint64, ok bool) {
 	code, ok := w.u.mem.Bytes(fn.Entry, fn.End-fn.Entry)
 	if !ok || len(code) > maxCode {
-		return evidence.Loop{}, false
+		return evidence.Loop{}, 0, false
 	}
 	steps := decodeAll(code, fn.Entry, w.t.arm64)
 	var inner *step
@@ -85,16 +87,16 @@ func (w *worker) loopAt(fn pcln.Func, pc uint64) (evidence.Loop, bool) {
 		}
 	}
 	if inner == nil {
-		return evidence.Loop{}, false
+		return evidence.Loop{}, 0, false
 	}
 	body := steps[sort.Search(len(steps), func(i int) bool { return steps[i].at >= inner.jump }):]
 	body = body[:sort.Search(len(body), func(i int) bool { return body[i].at > inner.at })]
-	l := evidence.Loop{Bytes: int(inner.next - inner.jump), Trust: evidence.TrustMatched}
+	l = evidence.Loop{Bytes: int(inner.next - inner.jump), Trust: evidence.TrustMatched}
 	changed := carried(body)
 	for _, s := range body {
 		w.count(&l, s, changed)
 	}
-	return l, true
+	return l, inner.at, true
 }
 
 // carried finds the registers whose values go from one turn of a loop to the next and change: those that are computed from

@@ -291,6 +291,10 @@ func (t *target) addObjects(w *worker) {
 	t.keepAlarms(w)
 	for _, l := range w.loops {
 		l.Depth = t.logicalDepth(w, l.stack, l.Depth)
+		if c := l.fn.Calls(l.back); len(c) > 0 {
+			l.Back = t.b.Frame(evidence.Frame{Function: c[0].Function, File: c[0].File, Line: c[0].Line, PC: l.back, Inlined: c[0].Inlined,
+				Trust: evidence.TrustMatched})
+		}
 		t.b.Loop(l.Loop)
 	}
 	w.loops = w.loops[:0]
