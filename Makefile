@@ -22,10 +22,18 @@ tools:
 test: tools
 	go test -timeout 20m ./...
 
-# Measures postmortem, delve and viewcore side by side and keeps docs/performance.md. The large cores are made once and cached:
-# the first run takes long and wants some gigabytes of disk. BENCH="-cores 1k,100k" measures less.
+# Measures postmortem and its peers side by side, on cores and on traces, and keeps the sections of docs/performance.md. Large cores and
+# traces are made once and cached: the first run takes long and wants some gigabytes of disk. BENCH=traces or BENCH=cores is one section;
+# flags measure less: BENCH="-cores 1k,100k", BENCH="traces -traces server".
+BENCH_SECTIONS = $(or $(filter cores traces,$(BENCH)),$(if $(strip $(BENCH)),cores,cores traces))
+BENCH_FLAGS = $(or $(filter-out cores traces,$(BENCH)),-write)
 bench: tools
-	go run ./analyze/format/gocore/internal/bench $(or $(BENCH),-write)
+ifneq ($(filter cores,$(BENCH_SECTIONS)),)
+	go run ./analyze/format/gocore/internal/bench $(BENCH_FLAGS)
+endif
+ifneq ($(filter traces,$(BENCH_SECTIONS)),)
+	go run ./analyze/format/gotrace/internal/bench $(BENCH_FLAGS)
+endif
 
 # golangci-lint is built on first use, which takes some minutes. LINT=off leaves it out.
 lint:

@@ -30,10 +30,11 @@ type room struct {
 var house = []room{
 	{"cmd/postmortem", 5, "", false},
 	{"rules/ruletest", 5, "reason", true},
-	{"rules/internal/gen", 5, "", true},                    // commands that write the registry, the pages
-	{"rules/internal/docgen", 5, "", true},                 // of the rules, and the skeleton of a new rule:
-	{"rules/internal/newrule", 5, "", true},                // run by go generate, imported by nothing
-	{"analyze/format/gocore/internal/bench", 5, "", false}, // a command for developers: it measures the whole pipeline
+	{"rules/internal/gen", 5, "", true},                     // commands that write the registry, the pages
+	{"rules/internal/docgen", 5, "", true},                  // of the rules, and the skeleton of a new rule:
+	{"rules/internal/newrule", 5, "", true},                 // run by go generate, imported by nothing
+	{"analyze/format/gocore/internal/bench", 5, "", false},  // commands for developers: they measure
+	{"analyze/format/gotrace/internal/bench", 5, "", false}, // the whole pipeline
 	{"analyze", 4, "", true},
 	{"rules", 4, "reason", true},
 	{"analyze/format/input", 2, "read", true},
@@ -69,12 +70,13 @@ var lodgers = []struct {
 }{
 	{"github.com/go-delve/delve", []string{"analyze/format/gocore", "analyze/capture", "analyze/format/gocore/internal/bench"}},
 	{"golang.org/x/arch", []string{"analyze/format/gocore"}},
+	{"golang.org/x/exp/trace", []string{"analyze/format/gotrace", "analyze/format/gotrace/internal/bench"}},
 	{"github.com/klauspost/compress", []string{"analyze/format/internal/unpack"}},
 	{"github.com/pierrec/lz4", []string{"analyze/format/internal/unpack"}},
 	{"github.com/ulikunitz/xz", []string{"analyze/format/internal/unpack"}},
 	{"golang.org/x/sys", []string{"analyze/format/internal/elfcore", "analyze/capture"}},
 	{"github.com/ianlancetaylor/demangle", []string{"analyze/format/internal/native"}},
-	{"github.com/google/pprof", []string{"analyze/report/heapprofile"}},
+	{"github.com/google/pprof", []string{"analyze/report/heapprofile", "analyze/report/traceprofile"}},
 	{"charm.land/lipgloss", []string{"analyze/report/text"}},
 	{"github.com/charmbracelet/x/ansi", []string{"analyze/report/text"}},
 	{"github.com/charmbracelet/x/term", []string{"cmd/postmortem"}},
@@ -249,6 +251,7 @@ func TestFloorsCatch(t *testing.T) {
 		{"report sees a derivation", "analyze/report/text", in("analyze/diagnosis/derive"), "no more of that wing"},
 		{"ruletest outside of tests", "cmd/postmortem", in("rules/ruletest"), "only tests"},
 		{"measurement is imported", "analyze/format/gocore", in("analyze/format/gocore/internal/bench"), "strictly downwards"},
+		{"one measurement imports the other", "analyze/format/gotrace/internal/bench", in("analyze/format/gocore/internal/bench"), "strictly downwards"},
 		{"command is imported", "rules/ruletest", in("cmd/postmortem"), "strictly downwards"},
 		{"unknown folder", "analyze/shed", "fmt", "no room for it"},
 		{"import of an unknown folder", "cmd/postmortem", in("tools/x"), "no room for it"},
@@ -256,6 +259,8 @@ func TestFloorsCatch(t *testing.T) {
 		{"third party in a rule", "rules/lockhog", "golang.org/x/exp/maps", "standard library only"},
 		{"third party in fixtures", "fixtures/demo", "golang.org/x/sync/errgroup", "standard library only"},
 		{"delve outside its rooms", "analyze/format/internal/elfcore", "github.com/go-delve/delve/pkg/proc", "lives in analyze/format/gocore and analyze/capture"},
+		{"the trace reader outside its room", "analyze/format/godump", "golang.org/x/exp/trace", "lives in analyze/format/gotrace"},
+		{"the rest of x/exp", "analyze/format/gotrace", "golang.org/x/exp/maps", "no room is given"},
 		{"cobra outside cmd", "analyze/report/text", "github.com/spf13/cobra", "lives in cmd/postmortem"},
 		{"module without a room", "cmd/postmortem", "example.com/left-pad", "no room is given"},
 	} {

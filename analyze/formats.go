@@ -7,6 +7,7 @@ import (
 	"github.com/gopostmortem/postmortem/analyze/format/casefile"
 	"github.com/gopostmortem/postmortem/analyze/format/gocore"
 	"github.com/gopostmortem/postmortem/analyze/format/godump"
+	"github.com/gopostmortem/postmortem/analyze/format/gotrace"
 )
 
 // Formats is the table of readers, in the order in which they read: what knows most comes first. The slice is the caller's
@@ -16,6 +17,7 @@ func Formats() []format.Format {
 		gocore.Format,
 		casefile.Format,
 		godump.Format,
+		gotrace.Format,
 	}
 }
 

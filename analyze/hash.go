@@ -15,7 +15,7 @@ import (
 // hashChunk is how much is read between two looks at the context.
 const hashChunk = 4 << 20
 
-// Hash fills in the SHA-256 of those Sources of a Case that are among paths. It is not part of Open, because hashing a core
+// Hash fills in the SHA-256 of those Sources of a Case that are files among paths; Open has that of pipes. It is not part of Open, because hashing a core
 // of 3 GB costs more than diagnosing it: only outputs that print the sum ask for it. Call it before the Case is shared.
 // Errors are of type *format.Error, or the context's.
 func Hash(ctx context.Context, c *evidence.Case, paths []string, progress func(doing string, done, total int64)) error {
@@ -39,15 +39,18 @@ func Hash(ctx context.Context, c *evidence.Case, paths []string, progress func(d
 
 func hashFile(ctx context.Context, path string, progress func(doing string, done, total int64)) (string, error) {
 	const doing = "computing its SHA-256"
+	info, err := os.Stat(path)
+	if err != nil {
+		return "", &format.Error{Path: path, Offset: -1, Doing: doing, Err: err}
+	}
+	if !info.Mode().IsRegular() {
+		return "", nil // what came through a pipe is gone, and opening it may block
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return "", &format.Error{Path: path, Offset: -1, Doing: doing, Err: err}
 	}
 	defer f.Close() //nolint:errcheck // read only
-	info, err := f.Stat()
-	if err != nil {
-		return "", &format.Error{Path: path, Offset: -1, Doing: doing, Err: err}
-	}
 	sum := sha256.New()
 	for done := int64(0); ; {
 		if err := ctx.Err(); err != nil {

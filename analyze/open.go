@@ -56,7 +56,7 @@ func (o opener) open(ctx context.Context, paths []string, opt format.Options) (*
 		if err := ctx.Err(); err != nil {
 			return nil, fmt.Errorf("stopped before reading %s: %w", c.in.Path, err)
 		}
-		to.Source(evidence.Source{Path: c.in.Path, Format: c.format.Name, Size: c.in.PackedSize})
+		to.Source(evidence.Source{Path: c.in.Path, Format: c.format.Name, Size: c.in.PackedSize, SHA256: c.in.SHA256})
 		if gap := c.in.Missing; gap != nil {
 			to.Gap(gap.What, gap.Why)
 		}
@@ -77,10 +77,14 @@ func (o opener) claimAll(ctx context.Context, paths []string, opt format.Options
 	var all []claimed
 	seen := map[string]bool{}
 	for _, path := range paths {
-		if seen[filepath.Clean(path)] {
+		key := filepath.Clean(path)
+		if opt.Stdin != nil && input.IsStdin(path) {
+			key = "-"
+		}
+		if seen[key] {
 			continue // naming a file twice must not count its goroutines twice
 		}
-		seen[filepath.Clean(path)] = true
+		seen[key] = true
 		in, err := input.Open(ctx, path, opt)
 		if err != nil {
 			return all, err
@@ -88,11 +92,22 @@ func (o opener) claimAll(ctx context.Context, paths []string, opt format.Options
 		rank, f, err := o.claim(ctx, in.Input)
 		all = append(all, claimed{in, f, rank})
 		if err != nil {
-			return all, err
+			return all, withMissing(err, in.Missing)
 		}
 	}
 	slices.SortStableFunc(all, func(a, b claimed) int { return cmp.Compare(a.rank, b.rank) })
 	return all, nil
+}
+
+// withMissing says of an input that nobody recognises that its end is missing: there may have been more to recognise.
+func withMissing(err error, missing *input.Gap) error {
+	var told *format.Error
+	if missing == nil || !errors.As(err, &told) {
+		return err
+	}
+	also := *told
+	also.Err = fmt.Errorf("%w, as far as it could be read: %s", told.Err, missing.Why)
+	return &also
 }
 
 func closeAll(all []claimed) {

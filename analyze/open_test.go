@@ -2,6 +2,7 @@ package analyze
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"os"
@@ -209,5 +210,48 @@ func TestFormatsTable(t *testing.T) {
 		if f.Sniff != nil && f.Sniff(nil) {
 			t.Errorf("format %q claims an empty file", f.Name)
 		}
+	}
+}
+
+// TestOpenPipe holds that standard input is one source under all of its names, has the sum of what came through it, and says when it was
+// cut off before anything could be recognised.
+func TestOpenPipe(t *testing.T) {
+	pipe := func(content []byte) *os.File {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			_, _ = w.Write(content) // the reader may close early
+			_ = w.Close()
+		}()
+		t.Cleanup(func() { _ = r.Close() })
+		return r
+	}
+	paths := []string{"-", "/dev/stdin", "-"}
+	c, err := fakes().open(context.Background(), paths, format.Options{Stdin: pipe([]byte("core 1"))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Hash(context.Background(), c, paths, nil); err != nil {
+		t.Fatal(err)
+	}
+	if len(c.Sources) != 1 || c.Sources[0].Path != "standard input" || c.Sources[0].Size != 6 || len(c.Sources[0].SHA256) != 64 {
+		t.Errorf("sources %+v", c.Sources)
+	}
+	onDisk := evidence.NewBuilder()
+	path := write(t, "same", "core 1")
+	onDisk.Source(evidence.Source{Path: path})
+	same := onDisk.Finish()
+	if err := Hash(context.Background(), same, []string{path}, nil); err != nil || same.Sources[0].SHA256 != c.Sources[0].SHA256 {
+		t.Errorf("sum of the pipe %s, of the file %s, %v", c.Sources[0].SHA256, same.Sources[0].SHA256, err)
+	}
+	var packed bytes.Buffer
+	z := gzip.NewWriter(&packed)
+	_, _ = z.Write([]byte(strings.Repeat("nobody knows this\n", 1000)))
+	_ = z.Close()
+	_, err = fakes().open(context.Background(), paths, format.Options{Stdin: pipe(packed.Bytes()[:packed.Len()-10])})
+	if err == nil || !strings.Contains(err.Error(), "as far as it could be read: unpacking gzip stopped at byte") {
+		t.Errorf("cut off: %v", err)
 	}
 }

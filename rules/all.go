@@ -18,8 +18,11 @@ import (
 	"github.com/gopostmortem/postmortem/rules/goroutineleak"
 	"github.com/gopostmortem/postmortem/rules/lockhog"
 	"github.com/gopostmortem/postmortem/rules/lockhot"
+	"github.com/gopostmortem/postmortem/rules/pingpong"
 	"github.com/gopostmortem/postmortem/rules/resourceexhaustion"
 	"github.com/gopostmortem/postmortem/rules/schedstarvation"
+	"github.com/gopostmortem/postmortem/rules/slowdependency"
+	"github.com/gopostmortem/postmortem/rules/syscallchurn"
 	"github.com/gopostmortem/postmortem/rules/tinyio"
 )
 
@@ -40,8 +43,11 @@ func All() []*diagnosis.Rule {
 		goroutineleak.Rule,
 		lockhog.Rule,
 		lockhot.Rule,
+		pingpong.Rule,
 		resourceexhaustion.Rule,
 		schedstarvation.Rule,
+		slowdependency.Rule,
+		syscallchurn.Rule,
 		tinyio.Rule,
 	}
 }

@@ -341,6 +341,13 @@ func (b *Builder) HeapUse(h HeapUse) {
 	}
 }
 
+// Timeline records what happened over time. The first source that tells has the word.
+func (b *Builder) Timeline(t Timeline) {
+	if b.c.Timeline == nil {
+		b.c.Timeline = &t
+	}
+}
+
 // Variable adds a variable of a frame.
 func (b *Builder) Variable(v Variable) { b.c.Variables = append(b.c.Variables, v) }
 

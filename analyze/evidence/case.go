@@ -25,9 +25,10 @@ type Case struct {
 	Wakers    []Waker
 	Pools     []Pool
 	PoolUses  []PoolUse
-	Paths     []Path   // asked for, one for each goroutine
-	Proof     *Proof   // nil when nobody looked for goroutines that can never wake
-	HeapUse   *HeapUse // nil when the heap was not walked
+	Paths     []Path    // asked for, one for each goroutine
+	Proof     *Proof    // nil when nobody looked for goroutines that can never wake
+	HeapUse   *HeapUse  // nil when the heap was not walked
+	Timeline  *Timeline // nil when the evidence is of one moment
 	Gaps      []Gap
 	Coverage  Coverage
 
@@ -357,6 +358,9 @@ func (c *Case) Resolve(r Ref) bool {
 		return true
 	case RefGoroutine:
 		_, ok := c.rowOf(int64(r.ID))
+		if !ok && c.Timeline != nil {
+			_, ok = c.Timeline.Actor(int64(r.ID))
+		}
 		return ok
 	case RefThread:
 		return slices.ContainsFunc(c.Threads, func(t Thread) bool { return t.TID == int(r.ID) })
@@ -377,6 +381,8 @@ func (c *Case) Resolve(r Ref) bool {
 		return c.Proof != nil
 	case RefHeapUse:
 		return c.HeapUse != nil
+	case RefTimeline:
+		return c.Timeline != nil
 	case RefPool:
 		return slices.ContainsFunc(c.Pools, func(p Pool) bool { return p.Addr == r.ID })
 	}
@@ -399,7 +405,7 @@ func (c *Case) rowsOf(k RefKind) int {
 	case RefPoolUse:
 		return len(c.PoolUses)
 	}
-	return 0
+	return c.Timeline.rowsOf(k)
 }
 
 // freeze computes what is derived and sets the lazy indexes.
@@ -422,7 +428,7 @@ func (c *Case) presentKinds() Kinds {
 		{KindTransfers, len(c.Transfers) > 0}, {KindScheduler, c.Scheduler != nil},
 		{KindHeap, c.Heap != nil}, {KindDeath, c.Death != nil},
 		{KindProof, c.Proof != nil && c.Proof.Done}, {KindWakers, len(c.Wakers) > 0},
-		{KindPools, len(c.Pools) > 0}, {KindHeapUse, c.HeapUse != nil},
+		{KindPools, len(c.Pools) > 0}, {KindHeapUse, c.HeapUse != nil}, {KindTimeline, c.Timeline != nil},
 	} {
 		if present.yes {
 			k |= present.kind

@@ -30,14 +30,22 @@ const (
 	RefWaker     // ID is the index in Case.Wakers
 	RefPool      // ID is the pool's address
 	RefPoolUse   // ID is the index in Case.PoolUses
+	RefTimeline  // what happened over time; no ID
+	RefSite      // ID is the index in Timeline.Sites
+	RefRelease   // ID is the index in Timeline.Releases
+	RefSpawn     // ID is the index in Timeline.Spawns
+	RefPair      // ID is the index in Timeline.Pairs
+	RefEpisode   // ID is the index in Timeline.Episodes
+	RefActivity  // ID is the index in Timeline.Activities
 )
 
 var refNames = []string{"", "process", "goroutine", "thread", "sync", "stack", "panic", "p", "heap", "scheduler",
-	"transfer", "hold", "gap", "death", "proof", "heapuse", "waker", "pool", "pooluse"}
+	"transfer", "hold", "gap", "death", "proof", "heapuse", "waker", "pool", "pooluse",
+	"timeline", "site", "release", "spawn", "pair", "episode", "activity"}
 
 // refPlain are the kinds that exist once and print without an ID.
 var refPlain = map[RefKind]bool{RefProcess: true, RefHeap: true, RefScheduler: true, RefDeath: true,
-	RefProof: true, RefHeapUse: true}
+	RefProof: true, RefHeapUse: true, RefTimeline: true}
 
 // Ref names one row of a Case. Its text form is stable and part of the JSON contract.
 type Ref struct {
@@ -56,6 +64,18 @@ func SyncRef(addr uint64) Ref { return Ref{RefSync, addr} }
 
 // StackRef is the Ref of a stack.
 func StackRef(id StackID) Ref { return Ref{RefStack, uint64(id)} }
+
+// SiteRef is the Ref of a Site, by its index in the Timeline.
+func SiteRef(i int) Ref { return Ref{RefSite, uint64(i)} }
+
+// ReleaseRef is the Ref of a Release.
+func ReleaseRef(i int) Ref { return Ref{RefRelease, uint64(i)} }
+
+// SpawnRef is the Ref of a Spawn.
+func SpawnRef(i int) Ref { return Ref{RefSpawn, uint64(i)} }
+
+// EpisodeRef is the Ref of an Episode.
+func EpisodeRef(i int) Ref { return Ref{RefEpisode, uint64(i)} }
 
 // String is "goroutine:42", "sync:0xc000012345", "heap"; empty for the zero Ref.
 func (r Ref) String() string {

@@ -33,6 +33,7 @@ type fields interface {
 	real(name string, v *float64)
 	ids(name string, v *[]FrameID)
 	texts(name string, v *[]string)
+	counts(name string, v *[]uint32)
 	enum(name string, names []string, get func() int, set func(int))
 }
 
@@ -97,6 +98,7 @@ func (c *Case) writeRecords(t *textWriter) {
 	writeAll(t, "alarm", c.Alarms, (*Alarm).visit)
 	writeAll(t, "loop", c.Loops, (*Loop).visit)
 	c.writeReachability(t)
+	c.writeTimeline(t)
 	t.record("coverage", c.Coverage.visit)
 	writeAll(t, "gap", c.Gaps, (*Gap).visit)
 }
@@ -201,6 +203,19 @@ func (t *textWriter) texts(name string, v *[]string) {
 			b = append(b, ',')
 		}
 		b = strconv.AppendQuote(b, s)
+	}
+	if len(b) > 0 {
+		t.put(name, b)
+	}
+}
+
+func (t *textWriter) counts(name string, v *[]uint32) {
+	b := t.buf[:0]
+	for i, n := range *v {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = strconv.AppendUint(b, uint64(n), 10)
 	}
 	if len(b) > 0 {
 		t.put(name, b)

@@ -21,12 +21,13 @@ func (f *filling) next() int64 { f.n++; return f.n }
 func (f *filling) str(_ string, v *string) {
 	*v = fmt.Sprintf("text %d, \"quoted\" = ü\n\xff", f.next())
 }
-func (f *filling) num(_ string, v *int64)      { *v = f.next() }
-func (f *filling) hex(_ string, v *uint64)     { *v = math.MaxUint64 - uint64(f.next()) }
-func (f *filling) flag(_ string, v *bool)      { *v = true }
-func (f *filling) real(_ string, v *float64)   { *v = 1.0 / float64(f.next()) }
-func (f *filling) ids(_ string, v *[]FrameID)  { *v = []FrameID{FrameID(f.next()), FrameID(f.next())} }
-func (f *filling) texts(_ string, v *[]string) { *v = []string{"a,b", "", fmt.Sprint(f.next())} }
+func (f *filling) num(_ string, v *int64)       { *v = f.next() }
+func (f *filling) hex(_ string, v *uint64)      { *v = math.MaxUint64 - uint64(f.next()) }
+func (f *filling) flag(_ string, v *bool)       { *v = true }
+func (f *filling) real(_ string, v *float64)    { *v = 1.0 / float64(f.next()) }
+func (f *filling) ids(_ string, v *[]FrameID)   { *v = []FrameID{FrameID(f.next()), FrameID(f.next())} }
+func (f *filling) texts(_ string, v *[]string)  { *v = []string{"a,b", "", fmt.Sprint(f.next())} }
+func (f *filling) counts(_ string, v *[]uint32) { *v = []uint32{uint32(f.next()), 0, uint32(f.next())} }
 func (f *filling) enum(_ string, names []string, _ func() int, set func(int)) {
 	set(len(names) - 1)
 }
@@ -266,6 +267,8 @@ func TestWriteTextError(t *testing.T) {
 // FuzzText holds the text form to its promise: what can be read is written, and then read again as the same.
 func FuzzText(f *testing.F) {
 	f.Add(textOf(f, fullBuilder().Finish()))
+	f.Add(textOf(f, timelineBuilder().Finish()))
+	f.Add("case 1\ntimeline span=-1 slice=-1\nslice run=4294967295\nsite load=0,0 hist=1\nshare goroutine=-1\nrelease\nholdpart\npair\n")
 	f.Add("case 1\n")
 	f.Add("case 1\nsync addr=0x1 kind=channel len=-1\nsync addr=0x1 kind=channel cap=4294967296\n")
 	f.Add("case 1\nframe id=1 function=f\nstack id=1 frames=1,1 elided=-1\ngoroutine id=-1 stack=1 created=1 parent=-9\n")

@@ -73,6 +73,7 @@ type textReader struct {
 	heap      *Heap
 	heapUse   *HeapUse
 	path      *Path // the one whose steps are being read
+	timeline  timelineReader
 }
 
 func (t *textReader) finish() {
@@ -91,6 +92,9 @@ func (t *textReader) finish() {
 	}
 	if t.heapUse != nil {
 		t.to.HeapUse(*t.heapUse)
+	}
+	if t.timeline.line != nil {
+		t.to.Timeline(*t.timeline.line)
 	}
 	t.endPath()
 }
@@ -169,6 +173,8 @@ func (t *textReader) readers() map[string]func(*fieldReader) {
 		"gap":      func(f *fieldReader) { v := Gap{}; v.visit(f); b.c.Gaps = append(b.c.Gaps, v) },
 	}
 	maps.Copy(readers, t.reachabilityReaders())
+	t.timeline.t = t
+	maps.Copy(readers, t.timeline.readers())
 	return readers
 }
 
@@ -427,6 +433,20 @@ func (f *fieldReader) ids(name string, v *[]FrameID) {
 			ids = append(ids, FrameID(id))
 		}
 		return ids, nil
+	})
+}
+
+func (f *fieldReader) counts(name string, v *[]uint32) {
+	parsed(f, name, v, func(s string) ([]uint32, error) {
+		var list []uint32
+		for part := range strings.SplitSeq(s, ",") {
+			n, err := strconv.ParseUint(part, 10, 32)
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, uint32(n))
+		}
+		return list, nil
 	})
 }
 

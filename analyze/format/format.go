@@ -48,8 +48,9 @@ type Options struct {
 	MaxMemory  int64    // --max-memory in bytes; 0 is the default of each reader
 	Variables  Variables
 	Reach      Reach
-	Why        []int64 // goroutines of which evidence.Path is wanted
-	Jobs       int     // --jobs: how many processors to use; 0 is all
+	Why        []int64  // goroutines of which evidence.Path is wanted
+	Jobs       int      // --jobs: how many processors to use; 0 is all
+	Stdin      *os.File // what the path "-" is read from; nil: it is a path like any other
 	Progress   func(doing string, done, total int64)
 }
 

@@ -68,8 +68,10 @@ func Build(result *diagnosis.Result, meta Meta) *Document {
 	m.findings()
 	m.doc.Waits = m.graph(scope{nodes: maxNodes})
 	m.doc.Death = m.death()
+	m.course()
 	m.impact()
 	m.timeline()
+	m.courseEvents()
 	m.doc.RuledOut, m.doc.NotChecked = silences(result.RuledOut), silences(result.NotChecked)
 	m.coverage()
 	m.proof()
@@ -215,6 +217,9 @@ func (m *maker) next() {
 	}
 	if m.c.Goroutines().Len() > 0 {
 		add(m.tool() + " stacks" + m.files())
+	}
+	if m.c.Timeline != nil {
+		add(m.tool() + " profile sync" + m.files() + " -o sync.pb.gz")
 	}
 	if s := m.doc.Verdict.Status; (s == Clean || s == Inconclusive) && m.momentary() {
 		add("Take a second capture a few seconds later, or an execution trace, and analyse both: what moves between them is alive")

@@ -11,6 +11,7 @@ type Document struct {
 	Verdict  Verdict     `json:"verdict"`
 	Impact   []Statement `json:"impact,omitempty"`
 	Timeline []Event     `json:"timeline,omitempty"` // only events that have a source
+	Course   *Course     `json:"course,omitempty"`   // what happened over time; absent when the evidence is of one moment
 	Findings []Finding   `json:"findings,omitempty"` // the best explanation first
 	Waits    Graph       `json:"waits,omitzero"`     // who waits for what, and who holds it
 
@@ -77,7 +78,7 @@ type Statement struct {
 
 // Event is something that happened, with the source that says so.
 type Event struct {
-	At     string   `json:"at,omitempty"` // "at least 3m0s before the end"; evidence of one moment has no clock
+	At     string   `json:"at,omitempty"` // "at least 3m0s before the end" where the evidence is of one moment; "+1.284 s" since the beginning of a trace
 	Text   string   `json:"text,omitempty"`
 	Source string   `json:"source,omitempty"` // the field it was read from, and the file
 	Refs   []string `json:"refs,omitempty"`

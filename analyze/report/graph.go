@@ -274,6 +274,11 @@ func shortPlace(f evidence.Frame) string {
 // its first element, other than main's own module), or else the innermost frame. It labels; it accuses nobody: the rules
 // decide whose line is to blame.
 func (m *maker) notable(id evidence.StackID) (string, bool) {
+	f, ok := m.notableFrame(id)
+	return shortPlace(f), ok
+}
+
+func (m *maker) notableFrame(id evidence.StackID) (evidence.Frame, bool) {
 	s := m.c.Stack(id)
 	for i, f := range s.All() {
 		if i >= maxHead {
@@ -284,11 +289,11 @@ func (m *maker) notable(id evidence.StackID) (string, bool) {
 		own := m.c.Process.MainModule
 		outside := path && strings.Contains(root, ".")
 		if outside || pkg == "main" || own != "" && strings.HasPrefix(f.Function, own) {
-			return shortPlace(f), true
+			return f, true
 		}
 	}
 	if s.Len() == 0 {
-		return "", false
+		return evidence.Frame{}, false
 	}
-	return shortPlace(s.At(0)), true
+	return s.At(0), true
 }

@@ -13,6 +13,7 @@ import (
 // impact says what the incident does to the process: who is affected, what everyone was doing, since when.
 func (m *maker) impact() {
 	m.affected()
+	m.totals()
 	m.states()
 	if d := m.c.Death; d != nil {
 		m.doc.Impact = append(m.doc.Impact, m.statement(m.doc.Death.Sentence, evidence.Ref{Kind: evidence.RefDeath}))
@@ -27,7 +28,11 @@ func (m *maker) affected() {
 	if count == 0 {
 		return
 	}
-	text := fmt.Sprintf("Finding F1 affects %s of %s", Count(count), Plural(m.c.Goroutines().Len(), "goroutine"))
+	all := m.c.Goroutines().Len()
+	if m.c.Timeline != nil {
+		all = max(count, m.population())
+	}
+	text := fmt.Sprintf("Finding F1 affects %s of %s", Count(count), Plural(all, "goroutine"))
 	if len(victims) > 0 && victims[0].Kind != evidence.RefGoroutine {
 		text = "Finding F1 affects " + Plural(count, "row")
 	}
@@ -39,7 +44,9 @@ func (m *maker) affected() {
 			longest = max(longest, g.Seconds)
 		}
 	}
-	if longest > 0 {
+	if first, last, _, ok := m.window(0); ok {
+		text += fmt.Sprintf("; what it names was seen between %s and %s", Moment(first, m.c.Timeline.SpanNS), Moment(last, m.c.Timeline.SpanNS))
+	} else if longest > 0 {
 		text += "; one of them has waited for at least " + Seconds(longest)
 	} else {
 		text += "; since when is not recorded"
@@ -63,7 +70,11 @@ func (m *maker) states() {
 		}
 	}
 	largest := m.c.Groups()[0]
-	text := fmt.Sprintf("The goroutines were: %s. The largest group with one stack has %s", strings.Join(parts, ", "), Count(largest.Count))
+	lead := "The goroutines were"
+	if m.c.Timeline != nil {
+		lead = "At the end the goroutines were"
+	}
+	text := fmt.Sprintf(lead+": %s. The largest group with one stack has %s", strings.Join(parts, ", "), Count(largest.Count))
 	if largest.Reason != "" {
 		text += " (" + largest.Reason + ")"
 	}
@@ -121,15 +132,13 @@ func (m *maker) waitEvents() {
 
 func before(ns int64) string { return "at least " + time.Duration(ns).String() + " before the end" }
 
-func (m *maker) event(at, text, field string, r evidence.Ref) {
+func (m *maker) event(at, text, field string, refs ...evidence.Ref) {
 	var paths []string
 	for _, s := range m.c.Sources {
 		paths = append(paths, s.Path)
 	}
 	e := Event{At: at, Text: text, Source: field + " of " + strings.Join(paths, ", ")}
-	if ref := m.cite(r); ref != "" {
-		e.Refs = []string{ref}
-	}
+	e.Refs = m.statement("", refs...).Refs
 	m.doc.Timeline = append(m.doc.Timeline, e)
 }
 
@@ -151,6 +160,11 @@ func (m *maker) coverage() {
 		parts = append(parts, shareText(out.Threads, "thread"))
 	}
 	out.Sentence = strings.Join(parts, "; ")
+	if m.c.Timeline != nil {
+		out.Sentence = m.eventCoverage()
+		m.doc.Notes = append(m.doc.Notes, "A trace shows what goroutines did and for how long. It does not show sizes of reads and writes, addresses of locks and "+
+			"channels, or values.")
+	}
 	if out.Sentence == "" {
 		out.Sentence = "no goroutines and no threads were seen"
 	}
@@ -171,7 +185,11 @@ func (m *maker) poor() bool { return m.lacking() != "" }
 // lacking says what is missing, in the middle of a sentence; empty when coverage is good.
 func (m *maker) lacking() string {
 	c := m.c.Coverage
+	if lacks := m.lacksEvents(); lacks != "" {
+		return lacks
+	}
 	switch {
+	case m.c.Timeline != nil: // the stacks of a trace come with its events, and are whole
 	case c.GoroutinesSeen == 0 && m.c.Goroutines().Len() == 0 && c.ThreadsSeen == 0 && len(m.c.Threads) == 0:
 		return "no stack could be read"
 	case float64(c.GoroutinesUnwound) < enoughGoroutines*float64(c.GoroutinesSeen):
@@ -206,6 +224,9 @@ func (m *maker) process() {
 	}
 	if m.c.Death != nil {
 		out.Signal = signalName(m.c.Death)
+	}
+	if l := m.c.Timeline; l != nil {
+		out.GOMAXPROCS, out.Goroutines = l.Procs, max(out.Goroutines, m.population())
 	}
 	if s := m.c.Scheduler; s != nil {
 		out.GOMAXPROCS, out.CPUs = s.GOMAXPROCS, s.CPUs

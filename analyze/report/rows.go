@@ -25,12 +25,16 @@ func (m *maker) rows() {
 func (m *maker) stackOf(r evidence.Ref) evidence.StackID {
 	switch r.Kind {
 	case evidence.RefGoroutine:
-		g, _ := m.c.Goroutines().ByID(int64(r.ID))
-		return g.Stack
+		if g, ok := m.c.Goroutines().ByID(int64(r.ID)); ok {
+			return g.Stack
+		}
+		return m.actorStack(int64(r.ID))
 	case evidence.RefThread:
 		return m.thread(r).Stack
 	case evidence.RefStack:
 		return evidence.StackID(r.ID)
+	case evidence.RefSite, evidence.RefRelease, evidence.RefSpawn, evidence.RefPair, evidence.RefEpisode, evidence.RefActivity:
+		return m.courseStack(r)
 	}
 	return 0
 }
@@ -47,7 +51,10 @@ func (m *maker) thread(r evidence.Ref) evidence.Thread {
 func (m *maker) describe(r evidence.Ref) string {
 	switch r.Kind {
 	case evidence.RefGoroutine:
-		g, _ := m.c.Goroutines().ByID(int64(r.ID))
+		g, ok := m.c.Goroutines().ByID(int64(r.ID))
+		if !ok {
+			return m.describeEnded(int64(r.ID))
+		}
 		return m.describeGoroutine(g)
 	case evidence.RefThread:
 		return describeThread(m.thread(r))
@@ -72,6 +79,8 @@ func (m *maker) describe(r evidence.Ref) string {
 		return m.describePoolAt(r.ID)
 	case evidence.RefPoolUse:
 		return describePoolUse(m.c.PoolUses[r.ID])
+	case evidence.RefTimeline, evidence.RefSite, evidence.RefRelease, evidence.RefSpawn, evidence.RefPair, evidence.RefEpisode, evidence.RefActivity:
+		return m.describeCourse(r)
 	}
 	return m.describeWhole(r)
 }
@@ -129,6 +138,11 @@ func (m *maker) describeGoroutine(g evidence.Goroutine) string {
 		s += ", created by " + f.Function
 		if f.File != "" {
 			s += " at " + FullPlace(f.File, f.Line)
+		}
+	}
+	if m.c.Timeline != nil {
+		if a, ok := m.c.Timeline.Actor(g.ID); ok {
+			s += "; " + m.describeActor(&a)
 		}
 	}
 	return s

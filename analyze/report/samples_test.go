@@ -21,7 +21,8 @@ func samples() []sample {
 		{"crash", crash, meta()}, {"lockhog", lockHog, meta()}, {"healthy", healthy, meta()}, {"abort", abort, meta()},
 		{"partial", partial, meta()}, {"live", live, meta()}, {"cycle", cycle, meta()}, {"hostile", hostile, meta()},
 		{"remarks", remarks, meta()}, {"unexplained", unexplained, meta()},
-		{"leaked", leaked, meta()},
+		{"leaked", leaked, meta()}, {"traced", traced, meta()}, {"quiettrace", quiet, meta()}, {"brieftrace", brief, meta()},
+		{"hostiletrace", hostileTrace, meta()},
 	}
 }
 

@@ -2,6 +2,7 @@ package report
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/gopostmortem/postmortem/analyze/evidence"
 )
@@ -38,7 +39,7 @@ func (m *maker) stacks() {
 		m.doc.Stacks = append(m.doc.Stacks, m.group(g, ref, cited))
 	}
 	for _, id := range sortedIDs(threads) {
-		m.doc.Stacks = append(m.doc.Stacks, m.withFrames(Group{State: "thread", Count: 0, Sample: threads[id].String(), Cited: true}, id))
+		m.doc.Stacks = append(m.doc.Stacks, m.withFrames(Group{State: m.citedAs(threads[id]), Count: 0, Sample: threads[id].String(), Cited: true}, id))
 	}
 	if omitted.Groups > 0 {
 		m.doc.Omitted = &omitted
@@ -51,7 +52,7 @@ func (m *maker) citedStacks() (map[groupKey]evidence.Ref, map[evidence.StackID]e
 	rows, threads := map[groupKey]evidence.Ref{}, map[evidence.StackID]evidence.Ref{}
 	for _, r := range m.cited {
 		switch id := m.stackOf(r); {
-		case r.Kind == evidence.RefGoroutine:
+		case r.Kind == evidence.RefGoroutine && m.hasRow(r):
 			g, _ := m.c.Goroutines().ByID(int64(r.ID))
 			key := groupKey{g.Stack, g.State, g.Reason}
 			if _, have := rows[key]; !have {
@@ -63,6 +64,32 @@ func (m *maker) citedStacks() (map[groupKey]evidence.Ref, map[evidence.StackID]e
 		}
 	}
 	return rows, threads
+}
+
+// hasRow reports whether a goroutine is among those of the last moment, and not only in the course of time.
+func (m *maker) hasRow(r evidence.Ref) bool {
+	_, ok := m.c.Goroutines().ByID(int64(r.ID))
+	return ok
+}
+
+// citedAs says what a stack is that no goroutine of the last moment has.
+func (m *maker) citedAs(r evidence.Ref) string {
+	switch r.Kind {
+	case evidence.RefThread, evidence.RefStack:
+		return "thread"
+	case evidence.RefSite:
+		s := &m.c.Timeline.Sites[r.ID]
+		return strings.TrimSuffix("place: "+s.Kind.String()+", "+Clip(s.Reason, maxSentence), ", ")
+	case evidence.RefRelease:
+		return "place that ended waits"
+	case evidence.RefSpawn, evidence.RefGoroutine:
+		return "go statement"
+	case evidence.RefPair:
+		return "place of a pair"
+	case evidence.RefEpisode:
+		return m.c.Timeline.Episodes[r.ID].Kind.String()
+	}
+	return "where it was begun"
 }
 
 func sortedIDs(set map[evidence.StackID]evidence.Ref) []evidence.StackID {

@@ -166,6 +166,7 @@ func (m *maker) nothingFound(v *Verdict) {
 	if d := m.doc.Death; d != nil { // who reads only the first sentence must learn what ended the process
 		v.Sentence = strings.TrimSuffix(v.Sentence, ".") + "; " + firstWord(d.Sentence, unicode.ToLower)
 	}
+	v.Detail = append(v.Detail, m.spending()...)
 	if who := m.running(); who != "" {
 		v.Detail = append(v.Detail, who)
 	}
@@ -208,11 +209,18 @@ func (m *maker) running() string {
 	if len(parts) == 0 {
 		return ""
 	}
-	return "Running or ready to run at that moment: " + strings.Join(parts, "; ") + "."
+	when := "at that moment"
+	if m.c.Timeline != nil {
+		when = "at the end"
+	}
+	return "Running or ready to run " + when + ": " + strings.Join(parts, "; ") + "."
 }
 
 func (m *maker) lookedAt() string {
-	s := Plural(max(m.c.Coverage.GoroutinesSeen, m.c.Goroutines().Len()), "goroutine")
+	s := Plural(m.population(), "goroutine")
+	if m.c.Timeline != nil {
+		s += " over " + m.span()
+	}
 	if n := max(m.c.Coverage.ThreadsSeen, len(m.c.Threads)); n > 0 {
 		s += " and " + Plural(n, "thread")
 	}

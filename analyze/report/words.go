@@ -2,6 +2,7 @@ package report
 
 import (
 	"fmt"
+	"math"
 	"path"
 	"strconv"
 	"strings"
@@ -21,6 +22,12 @@ func Count(n int) string {
 	}
 	return sign + digits
 }
+
+// Count64 is Count of a counter.
+func Count64(n uint64) string { return Count(int(min(n, math.MaxInt))) }
+
+// plural64 is Plural of a counter.
+func plural64(n uint64, noun string) string { return Plural(int(min(n, math.MaxInt)), noun) }
 
 // Plural writes a count and a noun: "1 goroutine", "1,017 goroutines".
 func Plural(n int, noun string) string {

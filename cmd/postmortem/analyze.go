@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -33,10 +34,13 @@ func (a *app) analyzeCommand() *cobra.Command {
 Files are told apart by content and may be compressed (gzip, zstd, lz4, xz). Several files of one incident (a core, and the
 log that the process wrote) are put together. The executable of a core is found by itself and proved to be the right one.
 
+FILE may be - for standard input, and a pipe: it is copied into a temporary file first, of at most --max-memory bytes.
+
 The report goes to stdout in the format of -f; each -o FORMAT=PATH writes one more. Formats: text, markdown, json, case.`,
 		Example: `  postmortem analyze core.1234
   postmortem analyze core.1234.zst server.log
   postmortem analyze core.1234 -f markdown > incident.md
+  kubectl logs shop-7d4f | postmortem analyze -
   postmortem analyze core.1234 -o markdown=incident.md -o json=incident.json
   postmortem analyze core.1234 --exe ./server --src-root . --fail-on critical
   postmortem analyze core.1234 --disable lock-hot --limit lock-hog.min-waiters=10`,
@@ -103,6 +107,7 @@ func (a *app) open(ctx context.Context, flags *readFlags, files []string, output
 	if err != nil {
 		return nil, err
 	}
+	opt.Stdin, _ = a.stdin.(*os.File)
 	p := a.newProgress(flags.progress)
 	defer p.stop()
 	opt.Progress = p.report

@@ -97,7 +97,7 @@ func (f *outputFlags) parse(a *app) ([]output, error) {
 
 // looks decides on colours and width for stdout.
 func (f *outputFlags) looks(a *app) (text.Options, error) {
-	opt := text.Options{Verbose: f.verbose}
+	opt := text.Options{Verbose: f.verbose, Plain: plainTerminal(a.getenv)}
 	tty, width := terminal(a.stdout)
 	switch f.color {
 	case "always":

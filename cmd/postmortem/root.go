@@ -34,6 +34,7 @@ func (a *app) root() *cobra.Command {
 	root.Example = `  postmortem core.1234
   postmortem core.1234 --exe ./server -o markdown=incident.md -o json=incident.json
   postmortem crash.log --fail-on critical
+  ssh host cat core.1234.zst | postmortem -
   postmortem demo`
 	root.Version = version
 	root.SilenceErrors, root.SilenceUsage = true, true
@@ -42,7 +43,7 @@ func (a *app) root() *cobra.Command {
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
 	root.SetVersionTemplate(versionText())
-	root.AddCommand(a.analyzeCommand(), a.stacksCommand(), a.graphCommand(), a.whyCommand(), a.heapCommand(), a.rulesCommand(),
+	root.AddCommand(a.analyzeCommand(), a.stacksCommand(), a.graphCommand(), a.whyCommand(), a.heapCommand(), a.profileCommand(), a.rulesCommand(),
 		a.explainCommand(), a.captureCommand(),
 		a.demoCommand(), a.saveCommand(), a.renderCommand(), a.versionCommand(), a.manCommand())
 	return root

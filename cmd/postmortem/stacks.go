@@ -35,7 +35,8 @@ func (a *app) stacksCommand() *cobra.Command {
 		Long: `List the goroutines of a core or dump by stack, state and wait reason: the largest group first.
 
 With --ref, show one row instead: what it is, and its stack. Reports cite rows this way: goroutine:42, thread:17, sync:0xc000012345,
-stack:7, p:0, panic:0, heap, scheduler, death, process. No rules are run.`,
+stack:7, p:0, panic:0, heap, scheduler, death, process; of traces also site:3, release:0, spawn:1, pair:0, episode:2, activity:0, timeline. No rules
+are run.`,
 		Example: `  postmortem stacks core.1234
   postmortem stacks core.1234 --all
   postmortem stacks core.1234 --ref goroutine:42

@@ -40,8 +40,8 @@ var Rule = &diagnosis.Rule{
 		After:  "<-ready // a channel that is closed when it is",
 		Since:  "0.1.0",
 	},
-	Needs: []evidence.Kinds{evidence.KindGoroutines | evidence.KindScheduler, evidence.KindGoroutines},
-	Limits: []diagnosis.Limit{
+	Needs: []evidence.Kinds{evidence.KindGoroutines | evidence.KindScheduler, evidence.KindTimeline, evidence.KindGoroutines},
+	Limits: append([]diagnosis.Limit{
 		{Name: "yields-per-second", Doc: "schedulings per second on the busiest processor from which a goroutine in Gosched is in a loop",
 			Default: 300000, Origin: "measured: HTTP server under load 70,000, pipeline 50,000, Gosched loop 3,300,000 to 13,000,000 " +
 				"(Go 1.21.13 and 1.26.8, two processors)"},
@@ -57,12 +57,27 @@ var Rule = &diagnosis.Rule{
 			Default: 3, Origin: "one ticker of a second is due within 1.5 ms in one core of 700; three at one line practically never"},
 		{Name: "min-spinners", Doc: "goroutines inside an atomic operation, timer or deadline call at one line for more than a possible finding",
 			Default: 2, Origin: "one goroutine may pass there by chance at the moment of the core; two at one line rarely"},
-	},
-	Uses: []diagnosis.Dependency{derive.OfFrames, derive.OfPolls, derive.OfRates, derive.OfOrigins},
+	}, traceLimits...),
+	Uses: []diagnosis.Dependency{derive.OfFrames, derive.OfPolls, derive.OfRates, derive.OfOrigins, derive.OfTimeline},
 	Run:  run,
 }
 
 func run(p *diagnosis.Pass) error {
+	t, err := diagnosis.Of(p, derive.OfTimeline)
+	if err != nil {
+		return err
+	}
+	if t.Line != nil {
+		runTrace(p, t)
+		if p.Case.Scheduler == nil { // what goroutines did when the trace ended is no moment of a core
+			return nil
+		}
+	}
+	return runMoment(p)
+}
+
+// runMoment looks at a core or a dump.
+func runMoment(p *diagnosis.Pass) error {
 	frames, err := diagnosis.Of(p, derive.OfFrames)
 	if err != nil {
 		return err

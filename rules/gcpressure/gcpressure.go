@@ -21,7 +21,10 @@ var Rule = &diagnosis.Rule{
 		Title: "The garbage collector runs without pause because live memory is at its limit",
 		Sees: "Memory in use near GOMEMLIMIT, a goal hardly above what survived the last collection, many collections a second, a " +
 			"collection in progress, goroutines that assist it, and the share of processor time it has taken. One sign alone is not " +
-			"enough. The objects on the heap of a core are counted, so that the finding says what is kept alive.",
+			"enough. The objects on the heap of a core are counted, so that the finding says what is kept alive.\n\n" +
+			"In an execution trace: collections in progress most of the time, goroutines that help them for a good part of their running time (or " +
+			"marking that takes a fifth of the processors), and goals hardly above what each collection leaves alive. The lines are those that " +
+			"help, which are those that allocate. How many collections there are says nothing.",
 		Hurts: "The collector takes up to half of the processors (the runtime caps it there), allocating goroutines work for it before " +
 			"they work for themselves, and nothing is gained.",
 		Confirm: "GODEBUG=gctrace=1 prints every collection with its goal and its share; `postmortem heap CORE` or a heap " +
@@ -29,12 +32,13 @@ var Rule = &diagnosis.Rule{
 		Fix: "Find what is kept (a heap profile), bound it, or raise GOMEMLIMIT; set GOGC no lower than memory demands. Where requests " +
 			"allocate much, reuse buffers (sync.Pool). The limit is a soft one: it should leave room above the live heap.",
 		Not: "A program that allocates much and collects a few times a second, a collection that happens to run, a live heap near a goal " +
-			"that is twice what survived: that is how the pacer works. A forced runtime.GC now and then.",
+			"that is twice what survived: that is how the pacer works. A forced runtime.GC now and then. In a trace: the quick collections of a " +
+			"start-up, a benchmark that does nothing but allocate (its goals are twice what is alive), tests that call runtime.GC.",
 		Before: "debug.SetMemoryLimit(1 << 30) // while sessions keep 1 GiB alive",
 		After:  "debug.SetMemoryLimit(2 << 30)\nsessions.Limit(100_000) // and evict",
 		Since:  "0.1.0",
 	},
-	Needs: []evidence.Kinds{evidence.KindGoroutines | evidence.KindHeap},
+	Needs: []evidence.Kinds{evidence.KindGoroutines | evidence.KindHeap, evidence.KindTimeline},
 	Limits: []diagnosis.Limit{
 		{Name: "near-limit", Doc: "share of GOMEMLIMIT that must be in use", Default: 0.9,
 			Origin: "the pacer holds memory a few per cent below the limit when it is bound by it (runtime/mgcpacer.go, memoryLimitHeapGoal)"},
@@ -46,12 +50,28 @@ var Rule = &diagnosis.Rule{
 			Origin: "background marking aims at a quarter while a collection runs (runtime/mgcpacer.go, gcBackgroundUtilization)"},
 		{Name: "min-assists", Doc: "goroutines that help or wait for the collector", Default: 3,
 			Origin: "one may be caught assisting in any program that allocates"},
+		{Name: "min-span-ms", Doc: "of a trace: its least length, in milliseconds", Default: 100,
+			Origin: "some cycles of a heap of any size"},
+		{Name: "min-cycles", Doc: "of a trace: collections that it must show", Default: 8,
+			Origin: "start-up has three to five while the heap grows from 4 MiB; on a busy host one may last a second"},
+		{Name: "mark-share", Doc: "of a trace: share of the time in which a collection must be in progress", Default: 0.3,
+			Origin: "measured: heaps at a limit 0.67 to 0.90; services 0.01 to 0.17. Benchmarks that do nothing but allocate reach 0.7, and have room"},
+		{Name: "assist-share", Doc: "of a trace: share of their running time in which goroutines must help", Default: 0.05,
+			Origin: "measured: heaps at a limit 0.13 to 0.34, services under 0.02"},
 	},
-	Uses: []diagnosis.Dependency{derive.OfFrames},
+	Uses: []diagnosis.Dependency{derive.OfFrames, derive.OfTimeline},
 	Run:  run,
 }
 
 func run(p *diagnosis.Pass) error {
+	if p.Case.Heap == nil {
+		t, err := diagnosis.Of(p, derive.OfTimeline)
+		if err != nil {
+			return err
+		}
+		(&course{p: p, t: t, line: t.Line, gc: &t.Line.GC}).judge()
+		return nil
+	}
 	frames, err := diagnosis.Of(p, derive.OfFrames)
 	if err != nil {
 		return err

@@ -54,14 +54,15 @@ func (x *explosion) judge(o derive.Origin) {
 // for which it starts goroutines from a channel stands before the go statement, one that collects stands behind it.
 func (x *explosion) batch(o *derive.Origin) bool {
 	parent, ok := x.c.Goroutines().ByID(o.Parent)
-	if !ok || o.Parent == 0 {
-		return false
-	}
+	return ok && o.Parent != 0 && x.collects(parent, x.c.Frame(o.Created))
+}
+
+// collects reports whether a parent waits for those that it started at a line, or behind that line for what they send.
+func (x *explosion) collects(parent evidence.Goroutine, start evidence.Frame) bool {
 	switch x.f.Doing(parent).Activity {
 	case derive.ActivityGroup:
 		return true
 	case derive.ActivityReceive:
-		start := x.c.Frame(o.Created)
 		for _, frame := range x.c.Stack(parent.Stack).All() {
 			if frame.Function == start.Function {
 				return frame.Line > start.Line

@@ -4,8 +4,8 @@
 // goroutines most of them stand in its queue at any moment. The program does the work of one processor, whatever the machine
 // has. Counters in one map behind one mutex, a token bucket, a cache with a global lock are the usual ones.
 //
-// A core shows one moment: a queue, and a lock that is changing hands or whose holder is in the middle of a short section. That
-// is possible, not proved. The counters of the scheduler support it: a queue that moves makes thousands of switches a second.
+// An execution trace shows how often and how long the lock is waited for and held. A core shows one moment: a queue, and a lock that is
+// changing hands or whose holder is in the middle of a short section. That is possible, not proved. The counters of the scheduler support it: a queue that moves makes thousands of switches a second.
 package lockhot
 
 import (
@@ -25,28 +25,30 @@ var Rule = &diagnosis.Rule{
 		Title: "One lock with short sections takes all the traffic",
 		Sees: "Many goroutines, most of those that want to work, wait for one lock, and it is free at this moment (it changes hands) or " +
 			"its holder runs inside a short section. With the scheduler's counters in the core and a high rate of switches it is " +
-			"likely, without them possible.",
+			"likely, without them possible. In an execution trace: the lock is waited for most of the time, by several goroutines on " +
+			"average, half of the held time is in holds under max-hold, and the waits are most of what goroutines do beside running.",
 		Hurts: "The program runs at the speed of one processor; each further goroutine adds waiting and switches, not throughput.",
 		Confirm: "A mutex profile (runtime.SetMutexProfileFraction(5), then /debug/pprof/mutex) or an execution trace: the share of the " +
 			"time for which the lock is contended, and how long it is held.",
 		Fix: "Take the lock less often or let it cover less: sharded locks, sync/atomic counters, per-goroutine counts that are merged " +
 			"now and then, a copy-on-write map behind an atomic pointer, a batch per lock.",
-		Not: "A short mutex under load has a few waiters while most goroutines run or could run: too few, and too small a share. A " +
+		Not: "A short mutex under load has a few waiters while most goroutines run or could run: too few, and too small a share of the time. A " +
 			"holder that is blocked is lock-hog.",
 		Before: "func (c *Counters) Inc(name string) {\n\tc.mu.Lock()\n\tc.m[name]++\n\tc.mu.Unlock()\n}",
 		After:  "type Counters struct{ requests, errors atomic.Int64 }\n\nfunc (c *Counters) IncRequests() { c.requests.Add(1) }",
 		Since:  "0.1.0",
 	},
-	Needs: []evidence.Kinds{evidence.KindGoroutines | evidence.KindSyncs | evidence.KindHolds | evidence.KindScheduler, evidence.KindGoroutines},
-	Limits: []diagnosis.Limit{
+	Needs: []evidence.Kinds{evidence.KindGoroutines | evidence.KindSyncs | evidence.KindHolds | evidence.KindScheduler, evidence.KindTimeline,
+		evidence.KindGoroutines},
+	Limits: append([]diagnosis.Limit{
 		{Name: "min-waiters", Doc: "goroutines that must wait for the lock", Default: 8,
 			Origin: "a lock under healthy load had 0 to 3 waiters in a snapshot of 2 to 8 processors; hot ones have nearly all workers"},
 		{Name: "per-processor", Doc: "waiters for each processor (GOMAXPROCS)", Default: 1,
 			Origin: "fewer waiters than processors leave some of them at work elsewhere"},
 		{Name: "min-share", Doc: "share of the goroutines that want to work (wait for the lock, run, or could run) that must wait for it",
 			Default: 0.5, Origin: "under half, the processors and not the lock are what goroutines wait for"},
-	},
-	Uses: []diagnosis.Dependency{derive.OfFrames, derive.OfLocks, derive.OfRates},
+	}, traceLimits...),
+	Uses: []diagnosis.Dependency{derive.OfTimeline, derive.OfFrames, derive.OfLocks, derive.OfRates},
 	Run:  run,
 }
 
@@ -65,6 +67,14 @@ type hot struct {
 }
 
 func run(p *diagnosis.Pass) error {
+	t, err := diagnosis.Of(p, derive.OfTimeline)
+	if err != nil {
+		return err
+	}
+	if t.Decides() {
+		runTrace(p, t)
+		return nil
+	}
 	frames, err := diagnosis.Of(p, derive.OfFrames)
 	if err != nil {
 		return err

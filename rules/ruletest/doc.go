@@ -24,5 +24,6 @@
 //
 // # Fixtures
 //
-// See [Fixtures]: the truth stands in the programs of fixtures/go, as `// want rule` on the guilty line.
+// See [Fixtures]: the truth stands in the programs of fixtures/go, as `// want rule` on the guilty line, and for their execution traces
+// as `// want-trace rule`.
 package ruletest

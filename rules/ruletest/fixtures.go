@@ -15,20 +15,37 @@ import (
 // Opener reads the files of one incident, as analyze.Open does.
 type Opener func(paths ...string) (*evidence.Case, error)
 
-// Take makes a capture: fixtures.Crash, fixtures.Gcore or fixtures.Dump.
+// Take makes a capture: fixtures.Crash, fixtures.Gcore, fixtures.Dump or fixtures.Trace.
 type Take func(context.Context, fixtures.Program) (*fixtures.Capture, error)
 
 // Incident is one fixture program, how it is captured and which file of the capture is diagnosed.
 type Incident struct {
 	Name    string // of the subtest; empty: the scenario's name
 	Program fixtures.Program
-	Take    Take     // nil: fixtures.Crash
+	Take    Take     // nil: fixtures.Crash, of a Trace fixtures.Trace
 	Text    bool     // diagnose the crash text instead of the core
+	Trace   bool     // diagnose an execution trace: the truth is in the `// want-trace` comments, and a remark must be wanted as well
 	Lacks   []string // rules that this capture holds too little evidence for: their `// want` need not be met
 }
 
-// Every makes an incident of each scenario that match accepts; nil accepts all. The order is that of the names.
+// Every makes an incident of each scenario that match accepts; nil accepts all. The order is that of the names. Programs that are
+// judged by their traces only are left out.
 func Every(t *testing.T, match func(*fixtures.Scenario) bool) []Incident {
+	t.Helper()
+	return every(t, func(s *fixtures.Scenario) bool { return s.Traced != fixtures.TracedOnly && (match == nil || match(s)) })
+}
+
+// EveryTraced is Every for the programs that are judged by their traces.
+func EveryTraced(t *testing.T, match func(*fixtures.Scenario) bool) []Incident {
+	t.Helper()
+	all := every(t, func(s *fixtures.Scenario) bool { return s.Traced != "" && (match == nil || match(s)) })
+	for i := range all {
+		all[i].Trace = true
+	}
+	return all
+}
+
+func every(t *testing.T, match func(*fixtures.Scenario) bool) []Incident {
 	t.Helper()
 	names, err := fixtures.Scenarios()
 	if err != nil {
@@ -40,7 +57,7 @@ func Every(t *testing.T, match func(*fixtures.Scenario) bool) []Incident {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if match == nil || match(s) {
+		if match(s) {
 			all = append(all, Incident{Program: fixtures.Program{Scenario: name}})
 		}
 	}
@@ -49,7 +66,8 @@ func Every(t *testing.T, match func(*fixtures.Scenario) bool) []Incident {
 
 // Fixtures captures each incident, opens it, runs the rules over it and holds the findings against the `// want` comments of
 // the program: each want of one of the rules is met by a finding of that rule at that line, every critical finding or
-// warning meets a want, and so a program without want has none. Wants of rules that are not among the given ones are left out.
+// warning meets a want, and so a program without want has none. Wants of rules that are not among the given ones are left out. Of a
+// trace `// want-trace` counts instead, and every finding must meet one.
 func Fixtures(t *testing.T, open Opener, rules []*diagnosis.Rule, incidents ...Incident) {
 	t.Helper()
 	if len(incidents) == 0 {
@@ -67,6 +85,9 @@ func (in *Incident) name() string {
 	if in.Text {
 		return in.Program.Scenario + "/text"
 	}
+	if in.Trace {
+		return in.Program.Scenario + "/trace"
+	}
 	return in.Program.Scenario
 }
 
@@ -80,11 +101,15 @@ func (in *Incident) run(t *testing.T, open Opener, rules []*diagnosis.Rule) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wants, err := fixtures.Wants(scenario.Dir)
+	read := fixtures.Wants
+	if in.Trace {
+		read = fixtures.WantsTrace
+	}
+	wants, err := read(scenario.Dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	j := judge{scenario: scenario.Name, wants: wants, rules: rules, lacks: in.Lacks}
+	j := judge{scenario: scenario.Name, wants: wants, rules: rules, lacks: in.Lacks, strict: in.Trace}
 	tries := attempts
 	if scenario.Ends == fixtures.EndsCrash {
 		tries = 1
@@ -110,6 +135,9 @@ func (in *Incident) diagnose(t *testing.T, open Opener, rules []*diagnosis.Rule,
 	take, program := in.Take, in.Program
 	if take == nil {
 		take = fixtures.Crash
+		if in.Trace {
+			take = fixtures.Trace
+		}
 	}
 	if try > 0 {
 		program.RunEnv = append(slices.Clone(program.RunEnv), fmt.Sprintf("ATTEMPT=%d", try))
@@ -117,7 +145,10 @@ func (in *Incident) diagnose(t *testing.T, open Opener, rules []*diagnosis.Rule,
 	capture, err := take(t.Context(), program)
 	fixtures.Require(t, err)
 	path := capture.Core
-	if in.Text || path == "" {
+	switch {
+	case in.Trace:
+		path = capture.Trace
+	case in.Text || path == "":
 		path = capture.Text
 	}
 	c, err := open(path)
@@ -137,6 +168,7 @@ type judge struct {
 	wants    []fixtures.Want
 	rules    []*diagnosis.Rule
 	lacks    []string
+	strict   bool // a remark must be wanted too
 }
 
 // faults are the findings that nobody wants, and those that are not fit to print.
@@ -152,7 +184,7 @@ func (j *judge) faults(res *diagnosis.Result) []string {
 		for _, fault := range Faults(res.Case, f) {
 			faults = append(faults, fmt.Sprintf("%s: %q: %s", f.Rule, f.Claim, fault))
 		}
-		if f.Severity > diagnosis.Info && !j.wanted(f) {
+		if (j.strict || f.Severity > diagnosis.Info) && !j.wanted(f) {
 			faults = append(faults, "not wanted: "+describe(f))
 		}
 	}

@@ -34,22 +34,25 @@ func TestJudge(t *testing.T) {
 		wants    []fixtures.Want
 		findings []diagnosis.Finding
 		lacks    []string
+		strict   bool
 		fault    string
 	}{
-		{"healthy", nil, nil, nil, ""},
-		{"met", []fixtures.Want{want(5, "", "loud")}, loudly(5), nil, ""},
-		{"unmet", []fixtures.Want{want(5, "", "loud")}, nil, nil, "no finding of loud at main.go:5: loud; it was silent: nobody runs"},
-		{"other line", []fixtures.Want{want(5, "", "loud")}, loudly(6), nil, "not wanted: loud, warning"},
-		{"other line is no hit", []fixtures.Want{want(5, "", "loud")}, loudly(6), nil, "no finding of loud at main.go:5"},
-		{"false alarm", nil, loudly(6), nil, "not wanted"},
-		{"a remark is no alarm", nil, []diagnosis.Finding{at(file, 6, diagnosis.Info)}, nil, ""},
-		{"other rule", []fixtures.Want{want(5, "", "quiet")}, nil, nil, ""},
-		{"other rule's line", []fixtures.Want{want(5, "", "quiet")}, loudly(5), nil, "not wanted"},
-		{"group", []fixtures.Want{want(5, "g", "loud"), want(6, "g", "loud")}, loudly(6), nil, ""},
-		{"group unmet", []fixtures.Want{want(5, "g", "loud"), want(6, "g", "loud")}, nil, nil, "no finding of loud"},
-		{"two groups", []fixtures.Want{want(5, "g", "loud"), want(6, "h", "loud")}, loudly(6), nil, "at main.go:5"},
-		{"excused", []fixtures.Want{want(5, "", "loud")}, nil, []string{"loud"}, ""},
-		{"excused, yet elsewhere", []fixtures.Want{want(5, "", "loud")}, loudly(7), []string{"loud"}, "not wanted"},
+		{"healthy", nil, nil, nil, false, ""},
+		{"met", []fixtures.Want{want(5, "", "loud")}, loudly(5), nil, false, ""},
+		{"unmet", []fixtures.Want{want(5, "", "loud")}, nil, nil, false, "no finding of loud at main.go:5: loud; it was silent: nobody runs"},
+		{"other line", []fixtures.Want{want(5, "", "loud")}, loudly(6), nil, false, "not wanted: loud, warning"},
+		{"other line is no hit", []fixtures.Want{want(5, "", "loud")}, loudly(6), nil, false, "no finding of loud at main.go:5"},
+		{"false alarm", nil, loudly(6), nil, false, "not wanted"},
+		{"a remark is no alarm", nil, []diagnosis.Finding{at(file, 6, diagnosis.Info)}, nil, false, ""},
+		{"a remark on a trace", nil, []diagnosis.Finding{at(file, 6, diagnosis.Info)}, nil, true, "not wanted: loud, info"},
+		{"a wanted remark on a trace", []fixtures.Want{want(6, "", "loud")}, []diagnosis.Finding{at(file, 6, diagnosis.Info)}, nil, true, ""},
+		{"other rule", []fixtures.Want{want(5, "", "quiet")}, nil, nil, false, ""},
+		{"other rule's line", []fixtures.Want{want(5, "", "quiet")}, loudly(5), nil, false, "not wanted"},
+		{"group", []fixtures.Want{want(5, "g", "loud"), want(6, "g", "loud")}, loudly(6), nil, false, ""},
+		{"group unmet", []fixtures.Want{want(5, "g", "loud"), want(6, "g", "loud")}, nil, nil, false, "no finding of loud"},
+		{"two groups", []fixtures.Want{want(5, "g", "loud"), want(6, "h", "loud")}, loudly(6), nil, false, "at main.go:5"},
+		{"excused", []fixtures.Want{want(5, "", "loud")}, nil, []string{"loud"}, false, ""},
+		{"excused, yet elsewhere", []fixtures.Want{want(5, "", "loud")}, loudly(7), []string{"loud"}, false, "not wanted"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -57,7 +60,7 @@ func TestJudge(t *testing.T) {
 			if len(tt.findings) == 0 {
 				res.RuledOut = []diagnosis.Silence{{Rule: "loud", Why: "nobody runs"}}
 			}
-			j := judge{scenario: "demo", wants: tt.wants, rules: []*diagnosis.Rule{loud}, lacks: tt.lacks}
+			j := judge{scenario: "demo", wants: tt.wants, rules: []*diagnosis.Rule{loud}, lacks: tt.lacks, strict: tt.strict}
 			faults := strings.Join(append(j.faults(res), j.unmet(res)...), "\n")
 			if (tt.fault == "") != (faults == "") || !strings.Contains(faults, tt.fault) {
 				t.Errorf("faults are %q, want %q", faults, tt.fault)
@@ -83,6 +86,12 @@ func TestEvery(t *testing.T) {
 	one := Every(t, func(s *fixtures.Scenario) bool { return s.Name == all[0].Program.Scenario })
 	if len(one) != 1 || one[0].name() != all[0].Program.Scenario {
 		t.Errorf("a match of one gives %+v", one)
+	}
+	for _, in := range EveryTraced(t, nil) {
+		s, err := fixtures.Describe(in.Program.Scenario)
+		if err != nil || !in.Trace || s.Traced == "" || !strings.HasSuffix(in.name(), "/trace") {
+			t.Errorf("%s is judged by its trace: %+v, %v", in.name(), s, err)
+		}
 	}
 	one[0].Text = true
 	if got := one[0].name(); !strings.HasSuffix(got, "/text") {

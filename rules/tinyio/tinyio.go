@@ -40,16 +40,17 @@ var Rule = &diagnosis.Rule{
 	},
 	Needs: []evidence.Kinds{evidence.KindGoroutines | evidence.KindTransfers | evidence.KindScheduler,
 		evidence.KindGoroutines | evidence.KindTransfers,
+		evidence.KindTimeline,
 		evidence.KindGoroutines | evidence.KindThreads}, // of a core without transfers one can say that there are none
-	Limits: []diagnosis.Limit{
+	Limits: append([]diagnosis.Limit{
 		{Name: "max-bytes", Doc: "length of the buffer up to which a transfer is tiny", Default: 8,
 			Origin: "a machine word: numbers and runes that are read one by one; a buffered reader asks for 4096 bytes"},
 		{Name: "calls-per-second", Doc: "system calls per second on the busiest processor that support a loop", Default: 20000,
 			Origin: "the rate from which an execution trace calls it tiny I/O; measured: one-byte reads 1,900,000, HTTP server under load 190,000"},
 		{Name: "min-callers", Doc: "goroutines caught in the call at one line that make it likely without counters", Default: 2,
 			Origin: "a system call takes a microsecond: to catch two by chance they must be frequent"},
-	},
-	Uses: []diagnosis.Dependency{derive.OfFrames, derive.OfRates},
+	}, traceLimits...),
+	Uses: []diagnosis.Dependency{derive.OfFrames, derive.OfRates, derive.OfTimeline},
 	Run:  run,
 }
 
@@ -81,6 +82,14 @@ func run(p *diagnosis.Pass) error {
 	frames, err := diagnosis.Of(p, derive.OfFrames)
 	if err != nil {
 		return err
+	}
+	t, err := diagnosis.Of(p, derive.OfTimeline)
+	if err != nil {
+		return err
+	}
+	if t.Line != nil { // a core of the same process adds the sizes
+		runTrace(p, frames, t)
+		return nil
 	}
 	rates, err := diagnosis.Of(p, derive.OfRates)
 	if err != nil {

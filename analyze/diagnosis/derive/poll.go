@@ -22,11 +22,14 @@ const (
 	PollTimer              // re-arms a timer again and again
 	PollDeadline           // tiny deadlines
 	PollLength             // asks for the length of a channel
+	PollClock              // asks for the time
+	PollContext            // asks whether a context is done
 )
 
 var pollPhrases = []string{"does not poll", "yields with runtime.Gosched", "polls in a select with a default",
 	"spins on an atomic variable", "spins on TryLock", "polls with tiny sleeps", "re-arms a timer that fires at once",
-	"polls with tiny deadlines", "polls the length of a channel"}
+	"polls with tiny deadlines", "polls the length of a channel", "asks for the time again and again",
+	"asks again and again whether a context is done"}
 
 // String is a phrase that fits behind "it".
 func (p PollShape) String() string { return pollPhrases[min(int(p), len(pollPhrases)-1)] }

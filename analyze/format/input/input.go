@@ -23,6 +23,7 @@ type File struct {
 	PackedSize int64  // of the file as the user gave it, in bytes
 	Packing    string // "gzip", "zstd", "lz4" or "xz"; empty when it was not compressed
 	Missing    *Gap   // what could not be unpacked; nil when nothing is missing
+	SHA256     string // of what came through a pipe, hex; empty for files, which can be read again
 
 	unpacked *unpack.File
 }
@@ -34,22 +35,15 @@ type Gap struct{ What, Why string }
 func (f *File) Close() error { return f.unpacked.Close() }
 
 // Open opens the file at path. It is unpacked when its first bytes say that it is compressed: into a temporary file that has no
-// name, of at most opt.MaxMemory bytes when that is set. Errors are of type *format.Error, but for a cancelled context.
+// name, of at most opt.MaxMemory bytes when that is set. What comes through a pipe goes to such a file as well, so that every format
+// can be piped. The path "-" is opt.Stdin. Errors are of type *format.Error, but for a cancelled context.
 func Open(ctx context.Context, path string, opt format.Options) (*File, error) {
-	info, err := os.Stat(path)
+	u, name, err := open(ctx, path, opt)
 	if err != nil {
-		return nil, &format.Error{Path: path, Offset: -1, Doing: "opening it", Err: bare(err), Help: "check the path; `postmortem --help` lists the commands"}
+		return nil, openError(name, err)
 	}
-	if err := checkKind(path, info); err != nil {
-		return nil, err
-	}
-	limits := unpack.Limits{MaxBytes: opt.MaxMemory, Progress: func(done, total int64) { opt.Report("unpacking", done, total) }}
-	u, err := unpack.Open(ctx, path, limits)
-	if err != nil {
-		return nil, openError(path, err)
-	}
-	f := &File{Input: format.Input{Path: path, File: u.File, Size: u.Size, Options: opt}, PackedSize: u.Packed,
-		Packing: string(u.Kind), unpacked: u}
+	f := &File{Input: format.Input{Path: name, File: u.File, Size: u.Size, Options: opt}, PackedSize: u.Packed,
+		Packing: string(u.Kind), SHA256: u.SHA256, unpacked: u}
 	if u.Gap != nil {
 		f.Missing = &Gap{u.Gap.What, u.Gap.Why}
 	}
@@ -60,10 +54,42 @@ func Open(ctx context.Context, path string, opt format.Options) (*File, error) {
 	return f, nil
 }
 
+// open gives the content at path, and the name that it has in messages.
+func open(ctx context.Context, path string, opt format.Options) (*unpack.File, string, error) {
+	limits := unpack.Limits{MaxBytes: opt.MaxMemory, Progress: func(done, total int64) { opt.Report("unpacking", done, total) }}
+	if opt.Stdin != nil && IsStdin(path) {
+		u, err := openStdin(ctx, opt.Stdin, limits, opt)
+		return u, stdinName, err
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, path, &format.Error{Path: path, Offset: -1, Doing: "opening it", Err: bare(err), Help: "check the path; `postmortem --help` lists the commands"}
+	}
+	if err := checkKind(path, info); err != nil {
+		return nil, path, err
+	}
+	if info.Mode().IsRegular() {
+		u, err := unpack.Open(ctx, path, limits)
+		return u, path, err
+	}
+	pipe, err := openPipe(ctx, path)
+	if err != nil {
+		return nil, path, err
+	}
+	defer pipe.Close() //nolint:errcheck // read only
+	limits.Progress = spooling(path, opt)
+	u, err := unpack.Spool(ctx, path, pipe, limits)
+	return u, path, err
+}
+
 // openError gives an error of unpack the form of all errors of readers. A cancelled context stays what it is.
 func openError(path string, err error) error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
+	}
+	var told *format.Error
+	if errors.As(err, &told) {
+		return told
 	}
 	var u *unpack.Error
 	if !errors.As(err, &u) {
@@ -78,6 +104,8 @@ func helpFor(err error) string {
 	switch {
 	case errors.As(err, &large), errors.Is(err, unpack.ErrWindow):
 		return ""
+	case errors.Is(err, unpack.ErrNothing):
+		return "the command that was to write into it may have failed"
 	case errors.Is(err, fs.ErrPermission):
 		return "make it readable for you, or use sudo"
 	}
@@ -101,8 +129,10 @@ func checkKind(path string, info os.FileInfo) error {
 	switch mode := info.Mode(); {
 	case mode.IsDir():
 		return refuse(errors.New("it is a folder"), "name the core or log inside it")
+	case mode&os.ModeNamedPipe != 0:
+		return nil
 	case !mode.IsRegular():
-		return refuse(fmt.Errorf("not a regular file (%v)", mode.Type()), "copy its content to a file first")
+		return refuse(fmt.Errorf("neither a regular file nor a pipe (%v)", mode.Type()), "copy its content to a file first")
 	case info.Size() == 0:
 		return refuse(errors.New("the file is empty"), "an empty core means that the limit (ulimit -c) or the disk was full when it was written")
 	}

@@ -113,7 +113,7 @@ func TestOpenCutOff(t *testing.T) {
 }
 
 func TestOpenNoFile(t *testing.T) {
-	for path, want := range map[string]string{"no/such/file": "no such file", t.TempDir(): "it is a folder", "/dev/null": "not a regular file"} {
+	for path, want := range map[string]string{"no/such/file": "no such file", t.TempDir(): "it is a folder", "/dev/null": "neither a regular file nor a pipe"} {
 		if _, err := Open(context.Background(), path, format.Options{}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: error %v: want %q", path, err, want)
 		}

@@ -36,7 +36,7 @@ func Write(w io.Writer, doc *report.Document, opt Options) error {
 		title string
 		write func(*section, *report.Document)
 	}{
-		{"", header}, {"Verdict", verdict}, {"Impact", impact}, {"Timeline", timeline}, {"Findings", nil},
+		{"", header}, {"Verdict", verdict}, {"Impact", impact}, {"Timeline", timeline}, {"What happened when", course}, {"Findings", nil},
 		{"Who waits for what", graph}, {"What the heap holds", heap}, {"Ruled out and not checked", silent}, {"Environment", environment},
 		{"Reproduce this report", reproduce}, {"Next steps", next}, {"To be written by people", toDo},
 	} {

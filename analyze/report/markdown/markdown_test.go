@@ -122,12 +122,23 @@ var (
 // A hostile program cannot break out: outside of code there is no HTML but ours, no link, no mention, no forged heading, and
 // every row of a table has as many cells as its head.
 func TestHostileTexts(t *testing.T) {
-	got := write(t, load(t, "hostile"))
-	outside, fences := blocks(t, got)
-	if fences < 4 {
-		t.Errorf("only %d code blocks", fences)
+	for name, least := range map[string]int{"hostile": 4, "hostiletrace": 3} {
+		got := write(t, load(t, name))
+		outside, fences := blocks(t, got)
+		if fences < least {
+			t.Errorf("%s: only %d code blocks", name, fences)
+		}
+		if !strings.Contains(got, "\n<details><summary>") {
+			t.Errorf("%s: no stacks", name)
+		}
+		shown(t, got, outside)
 	}
-	if n, m := strings.Count(got, "\n<details><summary>"), strings.Count(outside, "</details>"); n != m || n == 0 {
+}
+
+// shown holds a page, and what of it stands outside of code, to what a hostile program may do: be shown.
+func shown(t *testing.T, got, outside string) {
+	t.Helper()
+	if n, m := strings.Count(got, "\n<details><summary>"), strings.Count(outside, "</details>"); n != m {
 		t.Errorf("%d details are opened, %d closed", n, m)
 	}
 	bare := tags.ReplaceAllString(outside, "")

@@ -212,8 +212,8 @@ func (p *page) appendix(doc *report.Document) {
 // group is one <details> block. An empty line after the summary makes GitHub read Markdown again.
 func group(g report.Group) string {
 	title := report.Plural(g.Count, "goroutine")
-	if g.State == "thread" {
-		title = "thread"
+	if g.Count == 0 && g.State != "" { // a thread, or a place in the course of time
+		title = g.State
 	} else if g.State != "" {
 		title += ", " + g.State
 	}

@@ -57,6 +57,9 @@ func (p *page) tone(t tone) *page {
 // line writes one line that is safe already.
 func (p *page) line(s string) {
 	s = strings.TrimRight(s, " ")
+	if p.opt.Plain {
+		s = strings.ReplaceAll(s, "µ", "u") // of durations
+	}
 	if p.opt.Color && p.next != plain && s != "" {
 		style := lipgloss.NewStyle().Bold(p.next != faint)
 		if c := colours[p.next]; c != nil {

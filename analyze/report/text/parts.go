@@ -78,7 +78,7 @@ func (p *page) environment(doc *report.Document) {
 	e := doc.Process
 	p.head("Environment")
 	p.item("process", strings.TrimSpace(fmt.Sprintf("%s %s", number("pid ", e.PID), e.Executable)))
-	p.item("built with", strings.TrimSpace(fmt.Sprintf("%s %s/%s %s", e.Version, e.GOOS, e.GOARCH, e.Experiment)))
+	p.item("built with", strings.TrimSpace(fmt.Sprintf("%s %s %s", e.Version, strings.Trim(e.GOOS+"/"+e.GOARCH, "/"), e.Experiment)))
 	p.item("GOMAXPROCS", number("", e.GOMAXPROCS))
 	p.item("signal", e.Signal)
 	p.item("uptime", e.Uptime)
@@ -147,8 +147,8 @@ func (p *page) gaps(doc *report.Document) {
 
 func (p *page) group(g report.Group) {
 	title := report.Plural(g.Count, "goroutine")
-	if g.State == "thread" {
-		title = "thread"
+	if g.Count == 0 && g.State != "" { // a thread, or a place in the course of time
+		title = g.State
 	} else if g.State != "" {
 		title += ", " + g.State
 	}

@@ -15,6 +15,7 @@ import (
 type Options struct {
 	Color   bool // ANSI colours
 	Width   int  // columns; 0 is DefaultWidth, and less than 40 is 40
+	Plain   bool // no characters beyond ASCII of our own
 	Verbose bool // all findings in full, every gap, every silent rule, the environment
 }
 
@@ -35,7 +36,9 @@ func Write(w io.Writer, doc *report.Document, opt Options) error {
 	}
 	p := newPage(opt)
 	p.verdict(doc)
+	p.sparks(doc.Course)
 	p.findings(doc)
+	p.course(doc)
 	if opt.Verbose {
 		p.verbose(doc)
 	}

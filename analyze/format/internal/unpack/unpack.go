@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 )
 
 // Limits are the bounds of unpacking; zero values mean the defaults.
@@ -17,6 +18,7 @@ type Limits struct {
 	// Dir is the folder of the temporary file; the default is that of the system.
 	Dir string
 	// Progress, when set, is called now and then with the packed bytes read and their total.
+	// The total is 0 when it is not known.
 	Progress func(done, total int64)
 }
 
@@ -64,6 +66,9 @@ type TooLargeError struct {
 // Error names the ratio and what to do.
 func (e *TooLargeError) Error() string {
 	ratio := e.Unpacked / max(e.Packed, 1)
+	if e.Limit > 0 && e.Unpacked == e.Packed {
+		return fmt.Sprintf("refused: more than %d bytes came; raise the limit with --max-memory", e.Limit)
+	}
 	if e.Limit > 0 {
 		return fmt.Sprintf("refused: it unpacks to more than %d bytes (1:%d so far); raise the limit with --max-memory", e.Limit, ratio)
 	}
@@ -75,15 +80,20 @@ type File struct {
 	*os.File        // opened for reading, at its beginning
 	Path     string // as given to Open
 	Kind     Kind
-	Size     int64 // of the unpacked content
-	Packed   int64 // bytes on disk of the file at Path
-	Gap      *Gap  // set when the end of the packed file was missing or damaged
+	Size     int64  // of the unpacked content
+	Packed   int64  // bytes of the file at Path, or that came through the pipe
+	Gap      *Gap   // set when the end of the packed file was missing or damaged
+	SHA256   string // of what came through a pipe, which can be read only once; empty for files, and when not all of it was read
 
 	remove string // path to remove on Close, where an open file cannot be removed
+	lent   bool   // Close leaves it open: it is the caller's
 }
 
 // Close closes the file and removes what was unpacked.
 func (f *File) Close() error {
+	if f.lent {
+		return nil
+	}
 	err := f.File.Close()
 	if f.remove != "" {
 		if rmErr := os.Remove(f.remove); err == nil {
@@ -111,26 +121,40 @@ func Open(ctx context.Context, path string, limits Limits) (*File, error) {
 	if err != nil {
 		return nil, &Error{Path: path, Offset: -1, Doing: "opening", Err: err}
 	}
+	f, err := OpenFile(ctx, path, in, limits)
+	if err != nil || f.File != in {
+		_ = in.Close() // opened for reading
+	} else {
+		f.lent = false
+	}
+	return f, err
+}
+
+// OpenFile is Open for a regular file that is open already, whatever the place that it has been read to. It stays the caller's: Close
+// of the File leaves it open.
+func OpenFile(ctx context.Context, path string, in *os.File, limits Limits) (*File, error) {
+	info, err := in.Stat()
+	if err != nil {
+		return nil, &Error{Path: path, Offset: -1, Doing: "opening", Err: err}
+	}
 	head := make([]byte, HeadSize)
 	n, err := in.ReadAt(head, 0)
 	if err != nil && !errors.Is(err, io.EOF) {
-		_ = in.Close() // the first error is the one to tell
 		return nil, &Error{Path: path, Offset: 0, Doing: "reading the first bytes", Err: err}
 	}
 	kind := Detect(head[:n])
 	if kind == Plain {
-		return &File{File: in, Path: path, Size: info.Size(), Packed: info.Size()}, nil
+		return &File{File: in, Path: path, Size: info.Size(), Packed: info.Size(), lent: true}, nil
 	}
-	defer in.Close() //nolint:errcheck // opened for reading
 	u := &unpacker{path: path, kind: kind, total: info.Size(), limits: limits}
-	return u.unpack(ctx, in)
+	return u.unpack(ctx, io.NewSectionReader(in, 0, info.Size()))
 }
 
 // unpacker unpacks one file.
 type unpacker struct {
 	path   string
 	kind   Kind
-	total  int64 // packed bytes
+	total  int64 // packed bytes; 0 when not known
 	limits Limits
 	in     counter
 }
@@ -173,7 +197,7 @@ func (u *unpacker) unpack(ctx context.Context, in io.Reader) (*File, error) {
 
 // fill decodes into out.
 func (u *unpacker) fill(ctx context.Context, out *File) error {
-	doing := "unpacking " + string(u.kind)
+	doing := u.doing()
 	decoder, done, err := open(u.kind, bufio.NewReaderSize(&u.in, 1<<17))
 	if err != nil {
 		return u.fail(doing, err)
@@ -192,9 +216,25 @@ func (u *unpacker) fill(ctx context.Context, out *File) error {
 		if sparse.size == 0 {
 			return u.fail(doing, reason)
 		}
-		out.Gap = &Gap{What: "the rest of " + u.path, Why: fmt.Sprintf("unpacking %s stopped at byte %d of %d, after %d unpacked bytes: %v", u.kind, u.in.n, u.total, sparse.size, reason)}
+		out.Gap = &Gap{What: "the rest of " + u.path, Why: fmt.Sprintf("%s stopped at byte %s, after %d unpacked bytes: %v", doing, u.place(), sparse.size, reason)}
 	}
 	return nil
+}
+
+// doing says what is being done.
+func (u *unpacker) doing() string {
+	if u.kind == Plain {
+		return "reading"
+	}
+	return "unpacking " + string(u.kind)
+}
+
+// place is how many packed bytes were read, and of how many when that is known.
+func (u *unpacker) place() string {
+	if u.total == 0 {
+		return strconv.FormatInt(u.in.n, 10)
+	}
+	return fmt.Sprintf("%d of %d", u.in.n, u.total)
 }
 
 // open calls newDecoder and turns a panic on the first bytes into an error.
@@ -226,15 +266,24 @@ func (u *unpacker) copy(ctx context.Context, from io.Reader, to *sparseFile) (re
 			return nil, err
 		}
 		if u.limits.Progress != nil {
-			u.limits.Progress(min(u.in.n, u.total), u.total)
+			u.progress()
 		}
 		if errors.Is(readErr, io.EOF) {
 			return nil, nil
 		}
 		if readErr != nil {
-			return readErr, nil
+			return readErr, ctx.Err() // a read that was stopped is no damage
 		}
 	}
+}
+
+// progress tells how many packed bytes were read.
+func (u *unpacker) progress() {
+	done := u.in.n
+	if u.total > 0 {
+		done = min(done, u.total)
+	}
+	u.limits.Progress(done, u.total)
 }
 
 // fillBuffer reads until buf is full, and gives the reader's own error: io.ReadFull's would not tell a stream that is

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gopostmortem/postmortem/analyze/format/internal/measure"
 )
 
 // childEnv makes the test binary a process to measure.
@@ -18,41 +20,7 @@ func TestMain(m *testing.M) {
 	case "":
 		os.Exit(m.Run())
 	case "work":
-		block := make([]byte, 64<<20)
-		for end := time.Now().Add(150 * time.Millisecond); time.Now().Before(end); {
-			for i := range block {
-				block[i]++
-			}
-		}
 		os.Stdout.WriteString("one\ntwo\n")
-	case "fail":
-		os.Stderr.WriteString("no such core\n")
-		os.Exit(3)
-	}
-}
-
-func TestMeasure(t *testing.T) {
-	t.Setenv(childEnv, "work")
-	use, err := measure(context.Background(), []string{os.Args[0]})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if use.lines != 2 || string(use.output) != "one\ntwo\n" {
-		t.Errorf("%d lines, output %q", use.lines, use.output)
-	}
-	if use.wall < 150*time.Millisecond || use.cpu < 20*time.Millisecond {
-		t.Errorf("wall %v, CPU %v: it worked for 150 ms", use.wall, use.cpu)
-	}
-	if use.rss < 64<<20 || use.private < 60<<20 {
-		t.Errorf("peaks of %d and %d bytes: it filled 64 MB", use.rss, use.private)
-	}
-}
-
-func TestMeasureFailure(t *testing.T) {
-	t.Setenv(childEnv, "fail")
-	_, err := measure(context.Background(), []string{os.Args[0]})
-	if err == nil || !strings.Contains(err.Error(), "no such core") {
-		t.Errorf("error %v: want what the tool said", err)
 	}
 }
 
@@ -65,29 +33,6 @@ func TestMeasureIdle(t *testing.T) {
 	}
 	if _, err := tool.measure(context.Background(), []string{os.Args[0]}, 2); err != nil {
 		t.Error(err)
-	}
-}
-
-func TestMedian(t *testing.T) {
-	runs := []usage{{cpu: 3, wall: 1, rss: 5}, {cpu: 1, wall: 9, rss: 5}, {cpu: 2, wall: 4, rss: 8}}
-	if m := median(runs); m.cpu != 2 || m.wall != 4 || m.rss != 5 {
-		t.Errorf("median %+v", m)
-	}
-	if m := median(nil); m.cpu != 0 {
-		t.Errorf("median of nothing is %+v", m)
-	}
-}
-
-func TestTailWriter(t *testing.T) {
-	var w tailWriter
-	long := strings.Repeat("x", tailSize)
-	for _, s := range []string{"first\n", long, "\nlast\n"} {
-		if n, err := w.Write([]byte(s)); n != len(s) || err != nil {
-			t.Fatal(n, err)
-		}
-	}
-	if w.lines != 3 || len(w.tail) != tailSize || !strings.HasSuffix(string(w.tail), "x\nlast\n") {
-		t.Errorf("%d lines, tail of %d bytes", w.lines, len(w.tail))
 	}
 }
 
@@ -132,9 +77,9 @@ func TestPick(t *testing.T) {
 func sample(ourCPU time.Duration) []result {
 	c := coreSpec{name: "100k", what: "100,000 goroutines of a service"}
 	return []result{
-		{core: c, tool: tool{name: ours, what: "postmortem"}, runs: 5, use: usage{cpu: ourCPU, wall: ourCPU, rss: 300 << 20}, heap: peaks{40 << 20, 50 << 20}},
-		{core: c, tool: tool{name: withoutReach, what: "less"}, runs: 5, use: usage{cpu: ourCPU / 2, wall: ourCPU / 2}},
-		{core: c, tool: tool{name: delveLibrary, what: "delve"}, runs: 1, use: usage{cpu: 10 * time.Second, wall: 11 * time.Second, rss: 1 << 30}},
+		{core: c, tool: tool{name: ours, what: "postmortem"}, runs: 5, use: measure.Usage{CPU: ourCPU, Wall: ourCPU, RSS: 300 << 20}, heap: peaks{40 << 20, 50 << 20}},
+		{core: c, tool: tool{name: withoutReach, what: "less"}, runs: 5, use: measure.Usage{CPU: ourCPU / 2, Wall: ourCPU / 2}},
+		{core: c, tool: tool{name: delveLibrary, what: "delve"}, runs: 1, use: measure.Usage{CPU: 10 * time.Second, Wall: 11 * time.Second, RSS: 1 << 30}},
 		{core: c, tool: tool{name: viewcore, what: "viewcore"}, skipped: "too large"},
 	}
 }
@@ -162,11 +107,11 @@ func TestMisses(t *testing.T) {
 	}
 }
 
-func TestPage(t *testing.T) {
-	got := page(sample(time.Second), provedSample(time.Second))
-	for _, want := range []string{"make bench", "| 100k | with everything, at least 50 times less CPU", "**missed**", "## Who waits for whom"} {
+func TestSection(t *testing.T) {
+	got := section(sample(time.Second), provedSample(time.Second))
+	for _, want := range []string{"## Cores", "| 100k | with everything, at least 50 times less CPU", "**missed**", "### Who waits for whom"} {
 		if !strings.Contains(got, want) {
-			t.Errorf("no %q in the page", want)
+			t.Errorf("no %q in the section", want)
 		}
 	}
 }

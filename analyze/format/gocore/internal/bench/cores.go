@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"strconv"
 
+	"github.com/gopostmortem/postmortem/analyze/format/internal/measure"
 	"github.com/gopostmortem/postmortem/fixtures"
 )
 
@@ -47,7 +48,7 @@ func ownDir() (string, error) {
 
 // deepProgram writes the generated program into the cache folder.
 func deepProgram() (fixtures.Program, error) {
-	work, err := workDir()
+	work, err := measure.WorkDir()
 	if err != nil {
 		return fixtures.Program{}, err
 	}
@@ -66,19 +67,6 @@ func deepProgram() (fixtures.Program, error) {
 		}
 	}
 	return fixtures.Program{Dir: dir}, nil
-}
-
-// workDir is where built tools and the generated source are kept: beside the cache of package fixtures.
-func workDir() (string, error) {
-	cache, err := fixtures.CacheDir()
-	if err != nil {
-		return "", err
-	}
-	dir := filepath.Join(filepath.Dir(cache), "bench")
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", fmt.Errorf("making the folder of the benchmark: %w", err)
-	}
-	return dir, nil
 }
 
 // obtain finds the core in the cache or makes it, which takes minutes for the largest.

@@ -15,6 +15,7 @@ import (
 	"github.com/gopostmortem/postmortem/analyze"
 	"github.com/gopostmortem/postmortem/analyze/diagnosis"
 	"github.com/gopostmortem/postmortem/analyze/format"
+	"github.com/gopostmortem/postmortem/analyze/format/internal/measure"
 	"github.com/gopostmortem/postmortem/analyze/report"
 	"github.com/gopostmortem/postmortem/analyze/report/text"
 	"github.com/gopostmortem/postmortem/rules"
@@ -149,7 +150,7 @@ func profileAll(ctx context.Context, cores []coreSpec, folder string) error {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}
-		if _, err := measure(ctx, []string{os.Args[0], "-" + inspectFlag, got.Core, "-profile", dir}); err != nil {
+		if _, err := measure.Run(ctx, []string{os.Args[0], "-" + inspectFlag, got.Core, "-profile", dir}); err != nil {
 			return err
 		}
 		fmt.Println(dir)

@@ -1,5 +1,5 @@
 // Command bench measures postmortem and its peers side by side, on the same cores in one run, and what it takes to prove which
-// goroutines can never wake, and keeps the tables of docs/performance.md. It is part of the repository and not of the product;
+// goroutines can never wake, and keeps its section of docs/performance.md. It is part of the repository and not of the product;
 // `make bench` runs it from the root.
 //
 //	go run ./analyze/format/gocore/internal/bench [-write] [-cores 1k,100k] [-tools postmortem,delve] [-rounds 5] [-profile DIR]
@@ -18,6 +18,8 @@ import (
 	"os/signal"
 	"slices"
 	"strings"
+
+	"github.com/gopostmortem/postmortem/analyze/format/internal/measure"
 )
 
 // options are the flags.
@@ -37,8 +39,8 @@ func main() {
 	flag.StringVar(&opt.cores, "cores", "", "only these cores, separated by commas (see cores.go)")
 	flag.StringVar(&opt.tools, "tools", "", "only these tools, separated by commas (see tools.go)")
 	flag.IntVar(&opt.rounds, "rounds", 5, "rounds of the tools that take turns; slow ones drop out earlier")
-	flag.BoolVar(&opt.write, "write", false, "write the page with the table")
-	flag.StringVar(&opt.doc, "doc", "docs/performance.md", "the page that -write writes")
+	flag.BoolVar(&opt.write, "write", false, "write the section of the page")
+	flag.StringVar(&opt.doc, "doc", "docs/performance.md", "the page that -write writes into")
 	flag.StringVar(&opt.profile, "profile", "", "write CPU and heap profiles of postmortem into this folder, and measure nothing else")
 	flag.StringVar(&opt.inspect, inspectFlag, "", "internal: diagnose this core and print the peaks of the Go heap")
 	flag.StringVar(&opt.phases, phasesFlag, "", "internal: diagnose this core and print what its parts took")
@@ -90,9 +92,9 @@ func run(ctx context.Context, opt options) error {
 		return nil
 	}
 	if opt.cores != "" || opt.tools != "" {
-		return errors.New("-write wants the whole table: leave out -cores and -tools")
+		return errors.New("-write wants the whole section: leave out -cores and -tools")
 	}
-	return os.WriteFile(opt.doc, []byte(page(results, proved)), 0o644)
+	return measure.WriteSection(opt.doc, "cores", section(results, proved))
 }
 
 // pickCores returns the cores of the two tables that a flag names: a core may be in both.

@@ -14,6 +14,7 @@ import (
 	"github.com/gopostmortem/postmortem/analyze/diagnosis"
 	"github.com/gopostmortem/postmortem/analyze/evidence"
 	"github.com/gopostmortem/postmortem/analyze/format"
+	"github.com/gopostmortem/postmortem/analyze/format/internal/measure"
 	"github.com/gopostmortem/postmortem/rules"
 )
 
@@ -91,20 +92,20 @@ func tellPhases(ctx context.Context, core string, jobs int) error {
 }
 
 // measurePhases has this command diagnose a core in another process, so many times, which tells its phases.
-func measurePhases(ctx context.Context, core string, jobs, rounds int) ([]phases, []usage, error) {
+func measurePhases(ctx context.Context, core string, jobs, rounds int) ([]phases, []measure.Usage, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, nil, err
 	}
 	var all []phases
-	var uses []usage
+	var uses []measure.Usage
 	for range rounds {
-		use, err := measure(ctx, []string{self, "-" + phasesFlag, core, "-jobs", strconv.Itoa(jobs)})
+		use, err := measure.Run(ctx, []string{self, "-" + phasesFlag, core, "-jobs", strconv.Itoa(jobs)})
 		if err != nil {
 			return nil, nil, err
 		}
 		var p phases
-		if err := json.Unmarshal(use.output, &p); err != nil {
+		if err := json.Unmarshal(use.Output, &p); err != nil {
 			return nil, nil, fmt.Errorf("the run that tells its phases printed something else: %w", err)
 		}
 		all, uses = append(all, p), append(uses, use)

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/gopostmortem/postmortem/analyze/format/internal/measure"
 	"github.com/gopostmortem/postmortem/fixtures"
 )
 
@@ -34,10 +35,10 @@ func reachProgram(args ...string) func() (fixtures.Program, error) {
 // proofResult is what the proof took on one core.
 type proofResult struct {
 	core     coreSpec
-	one, two phases // with one thread, and with two
-	use      usage  // of a whole process with one thread
-	ours     usage  // postmortem itself, with one thread
-	peer     usage  // viewcore breakdown; runs once
+	one, two phases        // with one thread, and with two
+	use      measure.Usage // of a whole process with one thread
+	ours     measure.Usage // postmortem itself, with one thread
+	peer     measure.Usage // viewcore breakdown; runs once
 }
 
 // measureProofs measures the proof on the cores that are picked.
@@ -60,14 +61,14 @@ func measureProof(ctx context.Context, c coreSpec, tools []builtTool, rounds int
 	if err != nil {
 		return r, err
 	}
-	if _, err := warm(core.Core); err != nil {
+	if _, err := measure.Warm(core.Core); err != nil {
 		return r, err
 	}
 	one, uses, err := measurePhases(ctx, core.Core, 1, rounds)
 	if err != nil {
 		return r, err
 	}
-	r.one, r.use = medianPhases(one), median(uses)
+	r.one, r.use = medianPhases(one), measure.Median(uses)
 	fmt.Fprintf(os.Stderr, "  proof %.3f s, of it mark %.3f s, waits and rules %.3f s\n", r.one.Proof.Seconds(), r.one.Mark.Seconds(), r.one.Waits.Seconds())
 	if c.name != "heap" {
 		return r, nil
@@ -80,9 +81,9 @@ func measureProof(ctx context.Context, c coreSpec, tools []builtTool, rounds int
 	for _, t := range tools {
 		switch t.name {
 		case ours:
-			r.ours, err = measure(ctx, []string{t.exe, "--jobs", "1", core.Core})
+			r.ours, err = measure.Run(ctx, []string{t.exe, "--jobs", "1", core.Core})
 		case viewcore:
-			r.peer, err = measure(ctx, []string{t.exe, core.Core, "--exe", core.Exe, "breakdown"})
+			r.peer, err = measure.Run(ctx, []string{t.exe, core.Core, "--exe", core.Exe, "breakdown"})
 		}
 		if err != nil {
 			return r, err
@@ -143,15 +144,15 @@ var proofGoals = []proofGoal{
 		return fmt.Sprintf("%.2f times", r), r >= 1.7
 	}},
 	{[]string{"heap"}, "the whole command, on one thread, with a third of the CPU of viewcore's `breakdown` or less", func(by map[string]proofResult) (string, bool) {
-		r := ratio(by["heap"].peer.cpu, by["heap"].ours.cpu)
-		return fmt.Sprintf("%s against %s: %.1f times less", seconds(by["heap"].ours.cpu), seconds(by["heap"].peer.cpu), r), r >= 3
+		r := ratio(by["heap"].peer.CPU, by["heap"].ours.CPU)
+		return fmt.Sprintf("%s against %s: %.1f times less", seconds(by["heap"].ours.CPU), seconds(by["heap"].peer.CPU), r), r >= 3
 	}},
 	{[]string{"heap"}, "less than 10 bytes of anonymous memory an object", func(by map[string]proofResult) (string, bool) {
-		n := perOne(by["heap"].use.private, by["heap"].one.Objects)
+		n := perOne(by["heap"].use.Private, by["heap"].one.Objects)
 		return fmt.Sprintf("%.1f bytes", n), n > 0 && n < 10
 	}},
 	{[]string{"1m"}, "less than 400 bytes of anonymous memory a goroutine", func(by map[string]proofResult) (string, bool) {
-		n := perOne(by["1m"].use.private, uint64(by["1m"].one.Goroutines))
+		n := perOne(by["1m"].use.Private, uint64(by["1m"].one.Goroutines))
 		return fmt.Sprintf("%.0f bytes", n), n > 0 && n < 400
 	}},
 	{[]string{"leaked"}, "100,000 goroutines, 50,000 of them leaked, proved in 0.5 s of CPU", proved("leaked", 50_000, 500*time.Millisecond)},
@@ -200,7 +201,7 @@ func perGoroutine(r proofResult) float64 {
 func (g *proofGoal) verdict(by map[string]proofResult) (got string, ok, known bool) {
 	for _, name := range g.cores {
 		r, measured := by[name]
-		if !measured || strings.Contains(g.text, viewcore) && (r.peer.cpu == 0 || r.ours.cpu == 0) {
+		if !measured || strings.Contains(g.text, viewcore) && (r.peer.CPU == 0 || r.ours.CPU == 0) {
 			return "", false, false
 		}
 	}
@@ -226,7 +227,7 @@ func proofTables(by map[string]proofResult) string {
 		return ""
 	}
 	var b strings.Builder
-	b.WriteString("\n## Who waits for whom, and who can never wake\n\n| core | to reach | measured | |\n|---|---|---|---|\n")
+	b.WriteString("\n### Who waits for whom, and who can never wake\n\n| core | to reach | measured | |\n|---|---|---|---|\n")
 	for i := range proofGoals {
 		g := &proofGoals[i]
 		got, ok, known := g.verdict(by)
@@ -251,7 +252,7 @@ func proofTables(by map[string]proofResult) string {
 			each = fmt.Sprintf("%.2f", perGoroutine(r))
 		}
 		fmt.Fprintf(&b, "| %s | %d | %d | %d | %s | %s | %s | %s | %s | %s |\n", c.what, p.Goroutines, p.Never, p.Objects, megabytes(p.Bytes),
-			seconds(p.Mark), seconds(p.Proof), seconds(p.Waits), megabytes(r.use.private), each)
+			seconds(p.Mark), seconds(p.Proof), seconds(p.Waits), megabytes(r.use.Private), each)
 	}
 	return b.String()
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/gopostmortem/postmortem/analyze/evidence"
 	"github.com/gopostmortem/postmortem/analyze/format"
+	"github.com/gopostmortem/postmortem/analyze/format/internal/measure"
 )
 
 // TestClock: the CPU between two reports of a reader is that of the part between them.
@@ -71,13 +72,13 @@ func provedSample(slow time.Duration) map[string]proofResult {
 	return map[string]proofResult{
 		"heap": {
 			one: phases{Mark: second, MarkWall: second, Proof: second, Objects: 20e6, Bytes: 1e9}, two: phases{MarkWall: second / 2},
-			use: usage{private: 100e6}, ours: usage{cpu: second}, peer: usage{cpu: 4 * second},
+			use: measure.Usage{Private: 100e6}, ours: measure.Usage{CPU: second}, peer: measure.Usage{CPU: 4 * second},
 		},
 		"leaked": {one: phases{Proof: slow, Never: 50_000, Goroutines: 100_000}},
 		"chain":  {one: phases{Proof: slow, Goroutines: 20_000}},
 		"100k":   {one: phases{Waits: slow, Proof: slow, Goroutines: 100_000}},
 		"10k":    {one: phases{Proof: slow / 100, Waits: slow / 100, Goroutines: 10_000}},
-		"1m":     {one: phases{Proof: slow, Waits: slow, Goroutines: 1_000_000}, use: usage{private: 300e6}},
+		"1m":     {one: phases{Proof: slow, Waits: slow, Goroutines: 1_000_000}, use: measure.Usage{Private: 300e6}},
 	}
 }
 
@@ -98,16 +99,16 @@ func TestProofGoalsTeeth(t *testing.T) {
 	for name, spoil := range map[string]func(map[string]proofResult){
 		"GB/s": func(by map[string]proofResult) { change(by, "heap", func(r *proofResult) { r.one.Bytes = 4e8 }) },
 		"10 million": func(by map[string]proofResult) {
-			change(by, "heap", func(r *proofResult) { r.one.Objects = 9e6; r.use.private = 1e6 })
+			change(by, "heap", func(r *proofResult) { r.one.Objects = 9e6; r.use.Private = 1e6 })
 		},
 		"1.7 times": func(by map[string]proofResult) {
 			change(by, "heap", func(r *proofResult) { r.two.MarkWall = 600 * time.Millisecond })
 		},
 		"viewcore": func(by map[string]proofResult) {
-			change(by, "heap", func(r *proofResult) { r.peer.cpu = 2900 * time.Millisecond })
+			change(by, "heap", func(r *proofResult) { r.peer.CPU = 2900 * time.Millisecond })
 		},
-		"an object":   func(by map[string]proofResult) { change(by, "heap", func(r *proofResult) { r.use.private = 201e6 }) },
-		"a goroutine": func(by map[string]proofResult) { change(by, "1m", func(r *proofResult) { r.use.private = 401e6 }) },
+		"an object":   func(by map[string]proofResult) { change(by, "heap", func(r *proofResult) { r.use.Private = 201e6 }) },
+		"a goroutine": func(by map[string]proofResult) { change(by, "1m", func(r *proofResult) { r.use.Private = 401e6 }) },
 		"leaked":      func(by map[string]proofResult) { change(by, "leaked", func(r *proofResult) { r.one.Never = 49_999 }) },
 		"chain":       func(by map[string]proofResult) { change(by, "chain", func(r *proofResult) { r.one.Never = 1 }) },
 		"linear": func(by map[string]proofResult) {
@@ -150,7 +151,7 @@ func TestProofTables(t *testing.T) {
 		t.Errorf("of one core\n%s", few)
 	}
 	heap := all["heap"]
-	heap.peer = usage{}
+	heap.peer = measure.Usage{}
 	if got := proofTables(map[string]proofResult{"heap": heap}); strings.Contains(got, viewcore) {
 		t.Errorf("viewcore was not run, and is compared with:\n%s", got)
 	}

@@ -2,15 +2,7 @@
 
 package main
 
-import (
-	"os"
-	"time"
-)
+import "time"
 
 // Only Linux makes the cores that are measured with, so elsewhere there is nothing to account for.
-
-func maxRSS(*os.ProcessState) uint64 { return 0 }
-
-func anonymous(int) uint64 { return 0 }
-
 func ownCPU() time.Duration { return 0 }

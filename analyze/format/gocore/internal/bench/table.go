@@ -18,7 +18,7 @@ var goals = []goal{
 	{"100k", "with --reach none, at least 50 times less CPU than delve's library (aim: 100)", lessCPU(50, withoutReach, delveLibrary)},
 	{"100k", "with everything, at least 50 times less CPU than delve's library", lessCPU(50, ours, delveLibrary)},
 	{"1m", "under 2 s of CPU", func(by map[string]result) (string, bool) {
-		cpu := by[ours].use.cpu
+		cpu := by[ours].use.CPU
 		return seconds(cpu), cpu > 0 && cpu < 2*time.Second
 	}},
 	{"1m", "under 64 MB of Go heap", func(by map[string]result) (string, bool) {
@@ -33,14 +33,14 @@ var goals = []goal{
 
 func lessCPU(times float64, own, peer string) func(map[string]result) (string, bool) {
 	return func(by map[string]result) (string, bool) {
-		r := ratio(by[peer].use.cpu, by[own].use.cpu)
+		r := ratio(by[peer].use.CPU, by[own].use.CPU)
 		return fmt.Sprintf("%.0f times", r), r >= times
 	}
 }
 
 func lessWall(peer string) func(map[string]result) (string, bool) {
 	return func(by map[string]result) (string, bool) {
-		a, b := by[ours].use.wall, by[peer].use.wall
+		a, b := by[ours].use.Wall, by[peer].use.Wall
 		return seconds(a) + " against " + seconds(b), a > 0 && a < b
 	}
 }
@@ -98,7 +98,7 @@ func table(results []result) string {
 	for _, r := range results {
 		if r.core.name != last {
 			last = r.core.name
-			fmt.Fprintf(&b, "\n### %s (core of %s)\n\n", r.core.what, megabytes(uint64(r.coreBytes)))
+			fmt.Fprintf(&b, "\n#### %s (core of %s)\n\n", r.core.what, megabytes(uint64(r.coreBytes)))
 			b.WriteString("| tool | runs | CPU | wall | peak RSS | private | Go heap | CPU against ours |\n|---|---|---|---|---|---|---|---|\n")
 		}
 		row(&b, r, byTool(results, r.core.name)[ours])
@@ -112,21 +112,21 @@ func row(b *strings.Builder, r, own result) {
 		return
 	}
 	against := "-"
-	if x := ratio(r.use.cpu, own.use.cpu); x > 0 {
+	if x := ratio(r.use.CPU, own.use.CPU); x > 0 {
 		against = fmt.Sprintf("%.1fx", x)
 	}
 	heap := "-"
 	if r.heap.live > 0 {
 		heap = fmt.Sprintf("%s (spans %s)", megabytes(r.heap.live), megabytes(r.heap.inUse))
 	}
-	fmt.Fprintf(b, "| %s | %d | %s | %s | %s | %s | %s | %s |\n", r.tool.what, r.runs, seconds(r.use.cpu), seconds(r.use.wall),
-		megabytes(r.use.rss), megabytes(r.use.private), heap, against)
+	fmt.Fprintf(b, "| %s | %d | %s | %s | %s | %s | %s | %s |\n", r.tool.what, r.runs, seconds(r.use.CPU), seconds(r.use.Wall),
+		megabytes(r.use.RSS), megabytes(r.use.Private), heap, against)
 }
 
-// page is docs/performance.md.
-func page(results []result, proved map[string]proofResult) string {
+// section is what stands in docs/performance.md about cores.
+func section(results []result, proved map[string]proofResult) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, pageHead, runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, runtime.Version(), dlvVersion)
+	fmt.Fprintf(&b, sectionHead, runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, runtime.Version(), dlvVersion)
 	b.WriteString("| core | to reach | measured | |\n|---|---|---|---|\n")
 	for _, g := range goals {
 		by := byTool(results, g.core)
@@ -140,32 +140,26 @@ func page(results []result, proved map[string]proofResult) string {
 		}
 		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", g.core, g.text, got, verdict)
 	}
-	b.WriteString("\n## The figures\n")
+	b.WriteString("\n### The figures of cores\n")
 	b.WriteString(table(results))
 	b.WriteString(proofTables(proved))
-	b.WriteString(pageTail)
+	b.WriteString(sectionTail)
 	return b.String()
 }
 
-const pageHead = `# Performance
+const sectionHead = `## Cores
 
-<!-- Written by "make bench"; the text stands in analyze/format/gocore/internal/bench/table.go. -->
+The tool and its peers on the same cores, in one run, taking turns; each row is the median of its runs.
 
-The tool and its peers on the same cores, in one run, taking turns; each row is the median of its runs. To measure again:
-
-    make bench                              all of it, and this page; the first run makes the cores and takes a quarter of an hour
-    make bench BENCH="-cores 1k,100k"       some cores, printed only
-    make bench BENCH="-profile DIR"         CPU and heap profiles of postmortem on each core
-
-The run that wrote this page had %d processors (%s, %s) of a virtual machine that other work shared, and %s; delve is %s
+The run that wrote this section had %d processors (%s, %s) of a virtual machine that other work shared, and %s; delve is %s
 and viewcore the version in go.mod. Shared processors make wall time unsteady, and CPU time a little. Compare rows, not machines.
 
-## What was to be reached
+### What was to be reached with cores
 
 `
 
-const pageTail = `
-## How to read it
+const sectionTail = `
+### How to read the figures of cores
 
 - **The cores** come from gcore (gdb), which stops a live process. The three of a service hold keep-alive HTTP connections and
   workers parked in every way that a service parks them: channels, select, Mutex, RWMutex, WaitGroup, Cond, sleep. The deep one

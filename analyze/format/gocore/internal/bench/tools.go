@@ -4,9 +4,9 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 
+	"github.com/gopostmortem/postmortem/analyze/format/internal/measure"
 	"github.com/gopostmortem/postmortem/fixtures"
 )
 
@@ -78,13 +78,7 @@ func goCommand(ctx context.Context, env []string, args ...string) error {
 	if err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, "go", args...)
-	cmd.Dir = filepath.Join(dir, "..", "..", "..", "..", "..") // the root of the module
-	cmd.Env = append(append(os.Environ(), "CGO_ENABLED=0"), env...)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("go %v: %w\n%s", args, err, out)
-	}
-	return nil
+	return measure.Go(ctx, filepath.Join(dir, "..", "..", "..", "..", ".."), env, args...) // the root of the module
 }
 
 // builtTool is a tool with its executable.
@@ -95,7 +89,7 @@ type builtTool struct {
 
 // buildAll builds the tools into the work folder.
 func buildAll(ctx context.Context, tools []tool) ([]builtTool, error) {
-	work, err := workDir()
+	work, err := measure.WorkDir()
 	if err != nil {
 		return nil, err
 	}

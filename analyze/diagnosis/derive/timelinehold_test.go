@@ -1,0 +1,112 @@
+package derive
+
+import (
+	"testing"
+
+	"github.com/gopostmortem/postmortem/analyze/evidence"
+)
+
+func blocked(stack evidence.StackID, reason string, ns uint64) evidence.HoldPart {
+	return evidence.HoldPart{State: evidence.ActBlocked, Reason: reason, Stack: stack, NS: ns, Count: 1}
+}
+
+func running(ns uint64) evidence.HoldPart {
+	return evidence.HoldPart{State: evidence.ActRunning, NS: ns, Count: 1}
+}
+
+func TestHolding(t *testing.T) {
+	b := newTimed()
+	sleepA, sleepB := b.stack("time.Sleep:363 main.f:5 main.a:1"), b.stack("time.Sleep:363 main.f:5 main.b:1")
+	mark := b.stack("runtime.gcParkAssist:700 main.f:6")
+	again := b.stack(takes + "main.f:1 main.a:1")
+	x := b.site(evidence.SiteBlock, "sync", takes+"main.f:1 main.a:1", 10, 1e9)
+	b.release(x, letsGo+"main.f:9 main.a:1", 5, 1e9, blocked(sleepA, "sleep", 2e9), running(1e9), blocked(again, "sync", 5e9))
+	second := b.release(x, letsGo+"main.f:9 main.b:1", 5, 1e9, blocked(sleepB, "sleep", 3e9), running(1e9),
+		blocked(mark, "GC mark assist wait for work", 5e8), evidence.HoldPart{State: evidence.ActReady, NS: 25e7, Count: 3})
+	tl := b.done()
+	h := tl.Holding(&tl.Locks[0])
+	if h.Known != 775e7 || h.Running != 2e9 || h.Stopped != 5e9 || h.Collector != 5e8 || h.Ready != 25e7 || h.Next != nil {
+		t.Errorf("the holding is %+v", h)
+	}
+	first, ok := h.Main()
+	if !ok || first.NS != 5e9 || first.Release != second || first.Spot.Doing.Activity != ActivitySleep {
+		t.Errorf("most of it is %+v", first)
+	}
+	if h.Heavy < 5e8 || h.Heavy > 2e9 {
+		t.Errorf("half of the time is in holds of %d", h.Heavy)
+	}
+}
+
+func TestNoHolding(t *testing.T) {
+	b := newTimed()
+	b.site(evidence.SiteBlock, "sync", takes+"main.f:1", 10, 1e9)
+	tl := b.done()
+	h := tl.Holding(&tl.Locks[0])
+	if _, ok := h.Main(); ok || h.Heavy != 0 || h.Known != 0 {
+		t.Errorf("a lock that nobody let go was held: %+v", h)
+	}
+}
+
+// chained builds locks of which the holders of each wait for the next; the last one waits for number back, or sleeps when that is -1.
+func chained(n, back int) *Timeline {
+	b := newTimed()
+	names := []string{"main.a:1", "main.b:1", "main.c:1", "main.d:1", "main.e:1", "main.f:1", "main.g:1", "main.h:1", "main.i:1", "main.j:1", "main.k:1"}[:n]
+	var stacks []evidence.StackID
+	for i, name := range names {
+		b.site(evidence.SiteBlock, "sync", takes+name, 100-i, 1e7)
+		stacks = append(stacks, b.stack(takes+name))
+	}
+	sleep := b.stack("time.Sleep:363 main.z:1")
+	for i, name := range names {
+		part := blocked(sleep, "sleep", 9e6)
+		switch {
+		case i+1 < n:
+			part = blocked(stacks[i+1], "sync", 9e6)
+		case back >= 0:
+			part = blocked(stacks[back], "sync", 9e6)
+		}
+		b.release(i, letsGo+name[:len(name)-1]+"2", 10, 1e6, part, running(1e6))
+	}
+	return b.done()
+}
+
+func TestBehind(t *testing.T) {
+	for _, tt := range []struct {
+		name          string
+		n, back, want int
+	}{{"one", 1, -1, 1}, {"three", 3, -1, 3}, {"by turns", 2, 0, 2}, {"longer than is followed", 11, -1, maxHoldChain}} {
+		tl := chained(tt.n, tt.back)
+		chain := tl.Behind(&tl.Locks[0])
+		if len(chain) != tt.want {
+			t.Errorf("%s: a chain of %d, want %d", tt.name, len(chain), tt.want)
+		}
+		for i, h := range chain {
+			if h.Lock != &tl.Locks[i] {
+				t.Errorf("%s: link %d is %s", tt.name, i, h.Lock.Name)
+			}
+		}
+	}
+}
+
+func TestHeavy(t *testing.T) {
+	var h evidence.Histogram
+	if heavy(&h) != 0 {
+		t.Error("no holds are heavy")
+	}
+	for range 1000 {
+		h.Add(1000)
+	}
+	if got := heavy(&h); got < 500 || got > 2000 {
+		t.Errorf("holds of 1 us give %d", got)
+	}
+	for range 10 {
+		h.Add(1e6) // a hundredth of the holds, ten times of the time
+	}
+	if got := heavy(&h); got < 5e5 || got > 2e6 {
+		t.Errorf("few long holds give %d", got)
+	}
+	h = evidence.Histogram{5}
+	if heavy(&h) != 0 {
+		t.Error("holds of no time are heavy")
+	}
+}

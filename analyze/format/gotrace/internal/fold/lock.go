@@ -1,0 +1,204 @@
+package fold
+
+import "github.com/gopostmortem/postmortem/analyze/evidence"
+
+// lockCaller is a line that calls a function of package sync: Lock, or Unlock.
+type lockCaller struct {
+	family string // "mutex", "rwmutex"
+	fn     string
+	line   int
+}
+
+// lockClasses says which lines lock and unlock the same locks, or locks of the same kind. A trace has no addresses of locks. But who waits
+// at one line and is woken from another shows that the two lines are about one lock, so they become one class.
+type lockClasses struct {
+	number map[lockCaller]uint32
+	parent []uint32 // the classes are trees
+	let    []int64  // by root: when a lock of the class was let go last, with somebody waiting for it
+}
+
+func (l *lockClasses) init() {
+	l.number = map[lockCaller]uint32{}
+	l.parent, l.let = make([]uint32, 1), []int64{never}
+}
+
+func (l *lockClasses) of(c lockCaller) uint32 {
+	if n, ok := l.number[c]; ok {
+		return n
+	}
+	n := uint32(len(l.parent))
+	l.parent, l.let = append(l.parent, n), append(l.let, never)
+	l.number[c] = n
+	return n
+}
+
+// root names the class. Ways are halved as they are walked.
+func (l *lockClasses) root(n uint32) uint32 {
+	for l.parent[n] != n {
+		l.parent[n] = l.parent[l.parent[n]]
+		n = l.parent[n]
+	}
+	return n
+}
+
+func (l *lockClasses) join(a, b uint32) uint32 {
+	a, b = l.root(a), l.root(b)
+	if a == b || a == 0 || b == 0 { // 0: a line that is not known
+		return max(a, b)
+	}
+	a, b = min(a, b), max(a, b)
+	l.parent[b] = a
+	l.let[a] = max(l.let[a], l.let[b])
+	return a
+}
+
+// release is a row of Timeline.Releases while it is filled. Row 0 is nothing.
+type release struct {
+	site    uint32
+	stack   Stack
+	hold    uint32 // row of the holds; 0 when it is not of a lock
+	count   uint64
+	wait    uint64
+	maxWait int64
+	top     shares
+}
+
+// holds are the figures of a release that only locks have.
+type holds struct {
+	ns    uint64
+	max   int64
+	hist  evidence.Histogram
+	parts [2 * evidence.MaxParts]part // the longest are told; twice as many are kept, so that late ones have a chance
+}
+
+// part is one thing that holders did. A running or ready one has the number of its state instead of a site.
+type part struct {
+	state evidence.ActState
+	site  uint32
+	ns    uint64
+	count uint64
+}
+
+// releaseTable finds a release by its site and stack. The site knows its last one; the others are looked up.
+type releaseTable struct {
+	rows  []release
+	holds []holds
+	index map[uint64]uint32
+}
+
+func (t *releaseTable) init() {
+	t.rows, t.holds, t.index = make([]release, 1, 256), make([]holds, 1, 64), map[uint64]uint32{}
+}
+
+func (f *Folder) release(site uint32, stack Stack) uint32 {
+	t := &f.rel
+	if last := f.sites.rows[site].relLast; last != 0 && t.rows[last].stack == stack {
+		return last
+	}
+	key := uint64(site)<<32 | uint64(stack)
+	n, ok := t.index[key]
+	if !ok {
+		if len(t.rows) >= maxReleases && stack != 0 {
+			f.refused.releases++
+			return f.release(site, 0) // one for each site: there are not more than maxSites of them
+		}
+		n = uint32(len(t.rows))
+		t.rows = append(t.rows, release{site: site, stack: stack})
+		t.index[key] = n
+	}
+	f.sites.rows[site].relLast = n
+	return n
+}
+
+// wake accounts that a goroutine ended the wait of g, which began at g.since.
+func (f *Folder) wake(t int64, g, by *G, stack Stack) {
+	n := f.release(g.site, stack)
+	r, d := &f.rel.rows[n], t-g.since
+	r.count++
+	r.wait += uint64(d)
+	r.maxWait = max(r.maxWait, d)
+	r.top.add(by.ID)
+	s := &f.sites.rows[g.site]
+	if s.lock {
+		if info := f.stackInfo(stack); info.flags&atRelease != 0 {
+			f.letGo(t, g, by, n, info)
+		}
+	}
+	if f.reasons[s.reason()].pair && g.flags&by.flags&gUser != 0 {
+		f.woken(t, g, by)
+	}
+}
+
+// letGo measures how long by had held the lock that it lets go, so that g, which has waited for it since g.since, wakes up.
+//
+// The lock was held all the time that g waited: had it been free, its last holder would have woken g, who is the first of the queue (a
+// mutex wakes in the order of arrival; who was woken and came too late is put in front, with a wait of its own). So a hold begins at
+// g.since at the earliest; nothing before that is claimed, because by might have let the lock go and taken it again without anybody
+// waiting, which leaves no event. It begins later, when by itself had to wait for the lock and then came to run (nobody else had it in
+// between), or, when by has not waited, when a lock of this class was let go by anybody for the last time. That may have been another
+// lock of the same class: the time is too short then, never too long. Not seen is only who took the lock in passing, while a goroutine
+// that was woken for it was on its way, and let it go to by.
+func (f *Folder) letGo(t int64, g, by *G, n uint32, info stackInfo) {
+	waiter := f.sites.rows[g.site].class
+	class := f.locks.join(waiter, info.class)
+	x := f.extra(by)
+	from, again := max(g.since, by.born), false
+	switch {
+	case x.letClass != 0 && f.locks.root(x.letClass) == class && x.letIn == by.since && g.since <= x.letAt:
+		// The same call wakes several: a writer lets all readers in, and the next writer.
+		from = max(from, x.letFrom)
+		again = x.letRow == n
+	case x.tookClass != 0 && f.locks.root(x.tookClass) == class:
+		from = max(from, x.took)
+	default:
+		from = max(from, f.locks.let[class])
+	}
+	x.letClass, x.letAt, x.letIn, x.letFrom, x.letRow = class, t, by.since, from, n
+	if x.tookClass != 0 && f.locks.root(x.tookClass) == class {
+		x.tookClass = 0
+	}
+	f.locks.let[class] = t
+	w := f.extra(g)
+	w.took, w.tookClass = t, class
+	if !again {
+		f.held(n, by, from, t)
+	}
+}
+
+// held adds one hold to a release, and what the holder did in it.
+func (f *Folder) held(n uint32, by *G, from, to int64) {
+	r := &f.rel.rows[n]
+	if r.hold == 0 {
+		r.hold = uint32(len(f.rel.holds))
+		f.rel.holds = append(f.rel.holds, holds{})
+	}
+	h := &f.rel.holds[r.hold]
+	h.ns += uint64(to - from)
+	h.max = max(h.max, to-from)
+	h.hist.Add(to - from)
+	f.rings.each(by, from, to, func(state evidence.ActState, site uint32, ns int64) { h.add(state, site, ns) })
+}
+
+// add adds a part. When all places are taken the smallest is given up: it is not among the longest, unless it grows faster than all
+// others from then on.
+func (h *holds) add(state evidence.ActState, site uint32, ns int64) {
+	if state == evidence.ActRunning || state == evidence.ActReady {
+		site = 0
+	}
+	least := 0
+	for k := range h.parts {
+		p := &h.parts[k]
+		if p.count == 0 || p.state == state && p.site == site {
+			p.state, p.site = state, site
+			p.ns += uint64(ns)
+			p.count++
+			return
+		}
+		if p.ns < h.parts[least].ns {
+			least = k
+		}
+	}
+	if uint64(ns) > h.parts[least].ns {
+		h.parts[least] = part{state, site, uint64(ns), 1}
+	}
+}

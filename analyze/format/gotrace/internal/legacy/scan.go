@@ -1,0 +1,326 @@
+package legacy
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+)
+
+// The types of events that matter to the scan (src/runtime/trace.go, Go 1.21).
+const (
+	evBatch      = 1
+	evFrequency  = 2
+	evStack      = 3
+	evGomaxprocs = 4
+	evGoCreate   = 13
+	evString     = 37
+	evUserTask   = 45
+	evUserLog    = 48
+	evCount      = 50
+)
+
+// Memory that the reader takes, in bytes. Origins: the sizes of the types of internal/tracev1 and internal/trace on 64 bits, and what was
+// measured on real traces, where the sum comes out 10 to 40 % too high.
+const (
+	bytesOfInput  = 4   // for each byte of the file: the buffer that grows, and its predecessor
+	bytesOfEvent  = 64  // tracev1.Event
+	bytesOfPC     = 8   // of each frame of a stack
+	bytesOfFrame  = 250 // of each distinct one: an entry in each of two maps
+	bytesOfStack  = 150 // entries in a map and in a table
+	bytesOfString = 150 // the same, without the text
+	bytesOfG      = 250 // of each goroutine created: states in three maps
+	bytesFixed    = 40 << 20
+)
+
+// Bounds of what is given to the reader.
+const (
+	maxProcs = 4096 // Ps, of each of which it tries the next event again and again; machines have some hundreds of processors
+	// maxAtStart bounds the goroutines that were there at the beginning: where many of them stand one after the other the reader calls
+	// itself for each, some hundred bytes of stack deep, and no program survives a stack of 1 GB.
+	maxAtStart = 1 << 19
+	maxArgs    = 2048 // bytes of arguments, as in the reader
+)
+
+// Why a trace is not read. They become a *format.Error.
+var (
+	errCut        = errors.New("it is cut off: traces of Go 1.21 and older end with the clock's frequency, which is missing")
+	errManyProcs  = fmt.Errorf("it has events of more than %d processors", maxProcs)
+	errManyAlive  = fmt.Errorf("more than %d goroutines were alive at its beginning", maxAtStart)
+	errNoEvents   = errors.New("there is no event in it")
+	errBadEvent   = errors.New("an event of unknown type")
+	errBadVarint  = errors.New("a number that does not end")
+	errLongEvent  = fmt.Errorf("an event with more than %d bytes of arguments", maxArgs)
+	errHeadOfFile = errors.New("events before the first batch")
+)
+
+// tooLargeError says how much memory a trace would take.
+type tooLargeError struct{ need, limit int64 }
+
+// Error gives both figures.
+func (e *tooLargeError) Error() string {
+	return fmt.Sprintf("traces of Go 1.21 and older are read into memory whole: this one would take about %d MiB, and %d MiB are allowed",
+		mib(e.need), mib(e.limit))
+}
+
+// mib rounds up.
+func mib(n int64) int64 { return (n + 1<<20 - 1) >> 20 }
+
+// survey is what a scan finds.
+type survey struct {
+	events   int64
+	procs    int   // GOMAXPROCS at the beginning; 0 when not told
+	need     int64 // bytes of memory
+	starts   int64 // ticks of the first evGomaxprocs, which ends what was there at the beginning
+	hasFreq  bool
+	creates  int64
+	atStart  int64 // goroutines created until starts
+	offset   int64 // of the first byte behind the last whole event
+	batches  int64
+	distinct int // frames
+}
+
+// scanner walks the raw events of a trace.
+type scanner struct {
+	in    *bufio.Reader
+	at    int64 // bytes read
+	size  int64
+	limit int64 // of memory, bytes
+	s     survey
+	pids  map[uint64]bool
+	pcs   map[uint64]struct{}
+	time  uint64 // ticks
+	args  [8]uint64
+	buf   [maxArgs]byte
+	until uint64 // second pass: creations until this time are counted; MaxUint64 in the first
+}
+
+// scan looks at every event once, and a second time where so many goroutines are created that it matters when. It stops as soon as the
+// limit of memory is passed.
+func scan(ctx context.Context, open func() io.Reader, size, limit int64) (survey, error) {
+	z := &scanner{size: size, limit: limit, until: math.MaxUint64}
+	if err := z.walk(ctx, open()); err != nil {
+		return z.s, err
+	}
+	switch {
+	case z.s.events == 0:
+		return z.s, errNoEvents
+	case !z.s.hasFreq:
+		return z.s, errCut
+	case z.s.creates > maxAtStart:
+		again := &scanner{size: size, limit: math.MaxInt64, until: uint64(z.s.starts)}
+		if z.s.starts == 0 {
+			again.until = math.MaxUint64 - 1
+		}
+		if err := again.walk(ctx, open()); err != nil {
+			return z.s, err
+		}
+		if again.s.atStart > maxAtStart {
+			return z.s, errManyAlive
+		}
+	}
+	return z.s, nil
+}
+
+func (z *scanner) walk(ctx context.Context, r io.Reader) error {
+	z.in = bufio.NewReaderSize(r, 1<<16)
+	z.pids, z.pcs = map[uint64]bool{}, map[uint64]struct{}{}
+	z.s.need = bytesFixed + bytesOfInput*z.size
+	for n := 0; ; n++ {
+		if n%(1<<16) == 0 {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+		}
+		z.s.offset = z.at
+		b, err := z.in.ReadByte()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("reading: %w", err)
+		}
+		z.at++
+		if err := z.event(b); err != nil {
+			if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+				return errCut
+			}
+			return err
+		}
+		if z.s.need > z.limit {
+			return &tooLargeError{need: z.s.need / max(z.at, 1) * z.size, limit: z.limit}
+		}
+	}
+}
+
+// event reads one event behind its first byte, which holds its type and the number of its arguments but one.
+func (z *scanner) event(b byte) error {
+	kind, args := b&0x3f, int(b>>6)+1
+	switch {
+	case kind == 0 || kind >= evCount:
+		return errBadEvent
+	case kind == evString:
+		return z.str()
+	case z.s.batches == 0 && kind != evBatch:
+		return errHeadOfFile
+	}
+	z.s.need += bytesOfEvent
+	z.s.events++
+	n := args
+	if kind == evBatch {
+		n = 2 // the count of arguments says so too, in another way
+	}
+	if n > 3 {
+		return z.long(kind)
+	}
+	for i := range n {
+		v, err := z.varint()
+		if err != nil {
+			return err
+		}
+		z.args[i] = v
+	}
+	return z.note(kind, n)
+}
+
+// long reads an event whose arguments begin with their length in bytes.
+func (z *scanner) long(kind byte) error {
+	size, err := z.varint()
+	if err != nil {
+		return err
+	}
+	if size > maxArgs {
+		return errLongEvent
+	}
+	data := z.buf[:size]
+	n, err := io.ReadFull(z.in, data)
+	z.at += int64(n)
+	if err != nil {
+		return err
+	}
+	count, rest := 0, data
+	for len(rest) > 0 && (count < len(z.args) || kind == evStack) {
+		v, n := binary.Uvarint(rest)
+		if n <= 0 {
+			return errBadVarint
+		}
+		if count < len(z.args) {
+			z.args[count] = v
+		}
+		if kind == evStack && count >= 2 {
+			z.frame(count-2, v)
+		}
+		rest = rest[n:]
+		count++
+	}
+	if kind == evUserLog {
+		if err := z.text(); err != nil {
+			return err
+		}
+	}
+	return z.note(kind, min(count, len(z.args)))
+}
+
+// frame counts a number of a stack: each frame is a pc, a function, a file and a line.
+func (z *scanner) frame(i int, v uint64) {
+	if i%4 != 0 {
+		return
+	}
+	z.s.need += bytesOfPC
+	if _, known := z.pcs[v]; !known {
+		z.pcs[v] = struct{}{}
+		z.s.need += bytesOfFrame
+		z.s.distinct++
+	}
+}
+
+// note takes in what an event says, given its first n arguments.
+func (z *scanner) note(kind byte, n int) error {
+	switch kind {
+	case evBatch:
+		z.s.batches++
+		z.pids[z.args[0]] = true
+		z.time = z.args[1]
+		if len(z.pids) > maxProcs {
+			return errManyProcs
+		}
+		return nil
+	case evFrequency:
+		z.s.hasFreq = true
+		return nil
+	case evStack:
+		z.s.need += bytesOfStack
+		return nil
+	}
+	if n == 0 {
+		return nil
+	}
+	z.time += z.args[0]
+	switch kind {
+	case evGomaxprocs:
+		z.first(n)
+	case evGoCreate:
+		z.s.creates++
+		z.s.need += bytesOfG
+		if z.time <= z.until {
+			z.s.atStart++
+		}
+	case evUserTask:
+		z.s.need += bytesOfG
+	}
+	return nil
+}
+
+// first notes the earliest event that tells GOMAXPROCS.
+func (z *scanner) first(n int) {
+	at := int64(z.time & math.MaxInt64)
+	if z.s.starts != 0 && at >= z.s.starts || n < 2 {
+		return
+	}
+	z.s.starts = at
+	z.s.procs = int(min(z.args[1], maxProcs))
+}
+
+// str reads an entry of the dictionary: its number and its text.
+func (z *scanner) str() error {
+	if _, err := z.varint(); err != nil {
+		return err
+	}
+	return z.text()
+}
+
+// text skips a length and so many bytes.
+func (z *scanner) text() error {
+	size, err := z.varint()
+	if err != nil {
+		return err
+	}
+	z.s.need += bytesOfString
+	if size > uint64(z.size) {
+		return io.ErrUnexpectedEOF
+	}
+	n, err := z.in.Discard(int(size))
+	z.at += int64(n)
+	return err
+}
+
+func (z *scanner) varint() (uint64, error) {
+	var v uint64
+	for shift := 0; ; shift += 7 {
+		b, err := z.in.ReadByte()
+		if err != nil {
+			return 0, err
+		}
+		z.at++
+		if shift >= 63 && b > 1 || shift > 63 {
+			return 0, errBadVarint
+		}
+		v |= uint64(b&0x7f) << shift
+		if b < 0x80 {
+			return v, nil
+		}
+	}
+}

@@ -1,0 +1,243 @@
+package order
+
+import (
+	"io"
+	"sync"
+)
+
+// Bounds of decoding.
+const (
+	aheadBatches = 16 // batches that are decoded before they are needed, of 0.5 MB each
+	wholeStreams = 48 // threads up to which batches are decoded whole; beyond, in pieces, because each thread has one in memory
+	smallPiece   = 512
+	largePiece   = 8 << 10
+	pieceBudget  = 4 << 20 // bytes of the file in pieces, over all threads; their events take twenty times as much
+)
+
+// The states of a batch that is to be decoded.
+const (
+	todo = iota
+	taken
+	ready
+)
+
+// work is one generation on its way from the file to the events.
+type work struct {
+	*generation
+	streams []*stream
+	state   []uint8   // by batch
+	result  []decoded // by batch
+}
+
+// decoder decodes batches: a second thread runs ahead of the one that needs them, in the order of the file.
+type decoder struct {
+	file io.ReaderAt
+
+	mu      sync.Mutex
+	changed sync.Cond // a batch became ready, room was made, or it is over
+	queue   []*work   // generations that are not yet decoded to their end
+	next    int       // batch of the first of them to decode next
+	ahead   int       // batches that are decoded and not yet needed
+	closed  bool
+	spare   [][]event
+	raw     []byte // of the thread that needs the events
+	err     error
+}
+
+func newDecoder(file io.ReaderAt) *decoder {
+	d := &decoder{file: file}
+	d.changed.L = &d.mu
+	return d
+}
+
+// add hands over the next generation.
+func (d *decoder) add(w *work) {
+	d.mu.Lock()
+	d.queue = append(d.queue, w)
+	d.changed.Broadcast()
+	d.mu.Unlock()
+}
+
+// close ends run.
+func (d *decoder) close() {
+	d.mu.Lock()
+	d.closed = true
+	d.changed.Broadcast()
+	d.mu.Unlock()
+}
+
+// run decodes ahead until close. It is the body of the second thread.
+func (d *decoder) run() {
+	var raw []byte
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for !d.closed {
+		w, i := d.pick()
+		if w == nil {
+			d.changed.Wait()
+			continue
+		}
+		w.state[i] = taken
+		d.ahead++
+		result := decoded{events: d.buffer()}
+		d.mu.Unlock()
+		raw = d.decode(w, i, raw, &result)
+		d.mu.Lock()
+		w.result[i], w.state[i] = result, ready
+		d.changed.Broadcast()
+	}
+}
+
+// pick finds the next batch that nobody has decoded; nil when there is none, or no room. The caller holds the lock.
+func (d *decoder) pick() (*work, int) {
+	for len(d.queue) > 0 && d.ahead < aheadBatches {
+		w := d.queue[0]
+		for d.next < len(w.state) {
+			i := d.next
+			d.next++
+			if w.state[i] == todo {
+				return w, i
+			}
+		}
+		d.queue, d.next = d.queue[1:], 0
+	}
+	return nil, 0
+}
+
+// buffer returns room for events. The caller holds the lock.
+func (d *decoder) buffer() []event {
+	if n := len(d.spare); n > 0 {
+		b := d.spare[n-1]
+		d.spare = d.spare[:n-1]
+		return b[:0]
+	}
+	return make([]event, 0, 16<<10)
+}
+
+// decode reads a batch and decodes it. raw is a buffer to use again.
+func (d *decoder) decode(w *work, i int, raw []byte, to *decoded) []byte {
+	b := &w.batches[i]
+	if cap(raw) < b.size {
+		raw = make([]byte, maxBatch)
+	}
+	n, err := d.file.ReadAt(raw[:b.size], b.off)
+	if err != nil && n < b.size {
+		d.fail(err)
+	}
+	to.decode(b, raw[:n], w.tables.clock)
+	return raw
+}
+
+func (d *decoder) fail(err error) {
+	if err == io.EOF {
+		return // the file became shorter: what is missing is counted where the batch is used
+	}
+	d.mu.Lock()
+	if d.err == nil {
+		d.err = err
+	}
+	d.mu.Unlock()
+}
+
+// failure is the first error of reading the file.
+func (d *decoder) failure() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.err
+}
+
+// get returns the events of batch i, decoding them when nobody has. Events that were handed out before are given back.
+func (d *decoder) get(w *work, i int, done []event) decoded {
+	d.mu.Lock()
+	if cap(done) > 0 && len(d.spare) < aheadBatches {
+		d.spare = append(d.spare, done)
+	}
+	if w.state[i] == todo {
+		w.state[i] = taken
+		result := decoded{events: d.buffer()}
+		d.mu.Unlock()
+		d.raw = d.decode(w, i, d.raw, &result)
+		return result
+	}
+	for w.state[i] != ready {
+		d.changed.Wait()
+	}
+	d.ahead--
+	result := w.result[i]
+	w.result[i] = decoded{}
+	d.changed.Broadcast()
+	d.mu.Unlock()
+	return result
+}
+
+// stream is the events of one thread in one generation.
+type stream struct {
+	thread  *thread
+	batches []int // of the generation
+	next    int   // in batches
+	events  []event
+	pos     int
+	time    int64 // of events[pos]
+
+	piece  []byte // a part of a batch, where batches are decoded in pieces
+	offset int    // in the data of the batch, of what follows the piece
+	clock  int64  // time of the last event of the piece
+}
+
+// fill makes the next events available; false at the end of the stream.
+func (s *stream) fill(r *Reader, w *work) bool {
+	for s.next < len(s.batches) {
+		if w.state != nil {
+			result := r.decoder.get(w, s.batches[s.next], s.events)
+			s.next++
+			s.events, s.pos = result.events, 0
+			r.stats.BadBytes += uint64(result.bad)
+		} else {
+			s.fillPiece(r, w)
+		}
+		if len(s.events) > 0 {
+			s.time = s.events[0].time
+			return true
+		}
+	}
+	return false
+}
+
+// fillPiece decodes the next part of a batch.
+func (s *stream) fillPiece(r *Reader, w *work) {
+	b := &w.batches[s.batches[s.next]]
+	size := min(max(pieceBudget/len(w.streams), smallPiece), largePiece)
+	if s.offset == 0 {
+		s.clock = w.tables.clock.ns(b.time)
+	}
+	size = min(size, b.size-s.offset)
+	n := s.read(r, b, size)
+	d := decoded{events: s.events[:0]}
+	used, clock := d.run(s.piece[:n], s.clock, w.tables.clock)
+	if used == 0 && n > 0 { // damage, or the end of a file: the whole rest of the batch is looked at
+		n = s.read(r, b, b.size-s.offset)
+		rest := *b
+		skip := rest.rest(s.piece[:n])
+		d.bad, used = skip, skip
+	}
+	s.clock = clock
+	s.offset += used
+	if s.offset >= b.size || n == 0 {
+		s.offset = 0
+		s.next++
+	}
+	r.stats.BadBytes += uint64(d.bad)
+	s.events, s.pos = d.events, 0
+}
+
+func (s *stream) read(r *Reader, b *batch, size int) int {
+	if cap(s.piece) < size {
+		s.piece = make([]byte, size)
+	}
+	s.piece = s.piece[:size]
+	n, err := r.decoder.file.ReadAt(s.piece, b.off+int64(s.offset))
+	if err != nil && n < size {
+		r.decoder.fail(err)
+	}
+	return n
+}

@@ -1,0 +1,109 @@
+package order
+
+// event is an event of a batch, decoded. What the numbers mean depends on the kind: they stand in the order of the format, but for
+// ProcSteal, whose thread comes first.
+type event struct {
+	time   int64 // ns of the trace's clock
+	a0, a1 uint64
+	a2, a3 uint32
+	kind   Kind
+}
+
+// maxEvent is the most bytes of one event: its kind, its time and four numbers.
+const maxEvent = 1 + 5*10
+
+// clock turns ticks into nanoseconds as internal/trace does (base.go, frequency.mul): by a factor, cut off.
+type clock float64
+
+func (c clock) ns(ticks uint64) int64 { return int64(float64(ticks) * float64(c)) }
+
+// oneTick is the clock of Linux, macOS and Windows: nanotime divided by 64 (runtime/tracetime.go, traceTimeDiv).
+const oneTick clock = 64
+
+// decoded is the events of a batch, or of the part of it that could be read.
+type decoded struct {
+	events []event
+	bad    int // bytes that are no events
+}
+
+// decode appends the events of a batch to d. A batch that was cut ends with its last whole event. Where the data are damaged it goes on at
+// the next place from which they can be read to the end.
+func (d *decoded) decode(b *batch, data []byte, c clock) {
+	time := c.ns(b.time)
+	for len(data) > 0 {
+		var n int
+		n, time = d.run(data, time, c)
+		data = data[n:]
+		if len(data) == 0 {
+			return
+		}
+		skip := b.rest(data)
+		d.bad += skip
+		data = data[skip:]
+	}
+}
+
+// maxSkip is how far behind damage the next event is looked for.
+const maxSkip = 4 * maxEvent
+
+// rest is how many bytes to skip so that what follows can be read to its end; all of them when there is no such place.
+func (b *batch) rest(data []byte) int {
+	for skip := 1; skip < min(len(data), maxSkip); skip++ {
+		n := validPrefix(data[skip:])
+		if n == len(data)-skip || b.cut && len(data)-skip-n < maxEvent && n > maxEvent {
+			return skip
+		}
+	}
+	return len(data)
+}
+
+// validPrefix is how many bytes at the beginning of data are whole events.
+func validPrefix(data []byte) int {
+	at := 0
+	for at < len(data) {
+		n := firstEvent(data[at:])
+		if n == 0 {
+			break
+		}
+		at += n
+	}
+	return at
+}
+
+// run decodes events until the data end or cannot be read. It returns how many bytes it has read, and the time of the last event.
+func (d *decoded) run(data []byte, time int64, c clock) (int, int64) {
+	events := d.events
+	at := 0
+	for at < len(data) {
+		k := data[at]
+		args := int(specs[k].args)
+		if args == noArgs {
+			break
+		}
+		var v [5]uint64
+		end := at + 1
+		for i := 0; i <= args; i++ {
+			if end < len(data) && data[end] < 0x80 { // most numbers have one byte
+				v[i] = uint64(data[end])
+				end++
+				continue
+			}
+			x, n := uvarint(data[end:])
+			if n == 0 {
+				d.events = events
+				return at, time
+			}
+			v[i] = x
+			end += n
+		}
+		at = end
+		time += c.ns(v[0])
+		e := event{time: time, kind: Kind(k), a0: v[1], a1: v[2], a2: uint32(v[3]), a3: uint32(v[4])}
+		if e.kind == ProcSteal { // p, seq, m: a thread's number may need 64 bits
+			e.a0, e.a2 = v[3], uint32(v[1])
+		}
+		events = append(events, e)
+	}
+	d.events = events
+	return at, time
+}

@@ -1,0 +1,115 @@
+package order
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"io"
+	"math"
+	"math/rand/v2"
+	"testing"
+	"time"
+)
+
+// batchesOf lists the batches of a file as frames finds them.
+func batchesOf(t testing.TB, data []byte) ([]batch, []damage) {
+	t.Helper()
+	f := frames{file: bytes.NewReader(data), size: int64(len(data))}
+	if _, ok := Version(data); ok {
+		f.at = int64(headerSize)
+	} else {
+		f.lost = true
+	}
+	var list []batch
+	for {
+		b, err := f.next()
+		if errors.Is(err, io.EOF) {
+			return list, f.damage
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, b)
+	}
+}
+
+// TestDamagedHeader spoils each byte of the header of one batch in a real trace: the other batches are found all the same, and of that one
+// at most the first events are lost.
+func TestDamagedHeader(t *testing.T) {
+	data := realTrace(t)
+	whole, damage := batchesOf(t, data)
+	if len(damage) != 0 || len(whole) < 10 {
+		t.Fatalf("a whole trace has %d batches and damage %v", len(whole), damage)
+	}
+	events := readAll(t, data, 1).stats.Events
+	victim := whole[len(whole)/2]
+	start := victim.off
+	for data[start] != byte(EventBatch) || start > victim.off-5 {
+		start--
+	}
+	for at := start; at < victim.off; at++ {
+		spoilt := bytes.Clone(data)
+		spoilt[at] ^= 0x55
+		s := readAll(t, spoilt, 1)
+		if s.err != nil || s.stats.Events < events*99/100 {
+			t.Errorf("byte %d of a header spoilt: %v, %d of %d events", at-start, s.err, s.stats.Events, events)
+		}
+	}
+}
+
+func TestHeadless(t *testing.T) {
+	data := realTrace(t)
+	for _, lost := range []int{1, 16, 100, 5000} {
+		if !Headless(data[lost:min(len(data), lost+64<<10)]) {
+			t.Errorf("a trace without its first %d bytes is not known for one", lost)
+		}
+	}
+	noise := make([]byte, 64<<10)
+	rng := rand.New(rand.NewPCG(3, 4))
+	for range 200 {
+		for i := range noise {
+			noise[i] = byte(rng.Uint32())
+		}
+		if Headless(noise) {
+			t.Fatal("noise is taken for a trace")
+		}
+	}
+	for _, c := range []byte{0, 1, 2, 0xff, ' '} {
+		if Headless(bytes.Repeat([]byte{c}, 64<<10)) {
+			t.Errorf("a file of bytes 0x%02x is taken for a trace", c)
+		}
+	}
+}
+
+func FuzzUvarint(f *testing.F) {
+	for _, v := range []uint64{0, 127, 128, 1 << 35, math.MaxUint64} {
+		f.Add(binary.AppendUvarint(nil, v))
+	}
+	f.Add(bytes.Repeat([]byte{0xff}, 11))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		want, n := binary.Uvarint(data)
+		got, k := uvarint(data)
+		if max(n, 0) != k || n > 0 && got != want {
+			t.Errorf("% x: %d in %d bytes, want %d in %d", data, got, k, want, n)
+		}
+	})
+}
+
+// FuzzRead reads whatever comes: no panic, no hang, and no more events than bytes.
+func FuzzRead(f *testing.F) {
+	f.Add(handOver())
+	f.Add(handOver()[headerSize:])
+	f.Add(newWriter("22").Bytes())
+	data := realTrace(f)
+	f.Add(data[:min(len(data), 20_000)])
+	f.Fuzz(func(t *testing.T, data []byte) {
+		began := time.Now()
+		s := readAll(t, data, 1)
+		if s.stats.Events > uint64(len(data)) {
+			t.Errorf("%d events in %d bytes", s.stats.Events, len(data))
+		}
+		if took := time.Since(began); took > 5*time.Second {
+			t.Errorf("%d bytes take %v", len(data), took)
+		}
+	})
+}

@@ -1,0 +1,157 @@
+package busyyield
+
+import (
+	"fmt"
+
+	"github.com/gopostmortem/postmortem/analyze/diagnosis"
+	"github.com/gopostmortem/postmortem/analyze/diagnosis/derive"
+	"github.com/gopostmortem/postmortem/analyze/evidence"
+)
+
+// traceLimits are the thresholds for execution traces.
+var traceLimits = []diagnosis.Limit{
+	{Name: "trace-span", Doc: "seconds that a trace, and a loop in it, must last", Default: 0.1, Origin: "in less, the start of a program is all there is"},
+	{Name: "trace-yields", Doc: "calls of runtime.Gosched a second at one line of the program", Default: 10000,
+		Origin: "cooperative yields between pieces of work stayed under 4,000 a second, loops made 100,000 and more (Go 1.22 and 1.26, two processors)"},
+	{Name: "trace-yield-slices", Doc: "share of the slices of its time in which a loop of yields must go round", Default: 0.5,
+		Origin: "separated ill textbook programs from healthy ones"},
+	{Name: "trace-polls", Doc: "sleeps, timers or deadlines a second at one line", Default: 200,
+		Origin: "a loop that sleeps for a millisecond makes 900; a ticker for people at most 100"},
+	{Name: "trace-tiny", Doc: "share of the waits that must be tiny", Default: 0.8, Origin: "separated ill textbook programs from healthy ones"},
+	{Name: "trace-poll-slices", Doc: "share of the slices of its time in which a loop of sleeps must go round", Default: 0.8,
+		Origin: "separated ill textbook programs from healthy ones"},
+	{Name: "trace-turn-ns", Doc: "nanoseconds that a loop may run each turn on average; more is work", Default: 20000,
+		Origin: "measured: loops that only ask run for 0.1 to 8 us a turn; a ticker with work for 30 us and more"},
+	{Name: "trace-window", Doc: "share of the span below which a loop is an episode, which is told with less weight", Default: 0.5,
+		Origin: "who polls for half of the time does so by design"},
+	{Name: "trace-cost", Doc: "share of a processor from which a loop of yields is critical", Default: 0.2,
+		Origin: "a fifth of a processor; measured 0.4 to 1 in loops that wait by yielding"},
+	{Name: "trace-timed-out", Doc: "share of the waits for a connection that must end by their deadline", Default: 0.5,
+		Origin: "in a server each wait ends with data: none"},
+	{Name: "trace-deeds", Doc: "system calls and wakes each turn from which a loop of sleeps paces its work", Default: 0.5,
+		Origin: "who only asks finds something in few of its turns"},
+	{Name: "spin-samples", Doc: "preemptions and CPU samples of a goroutine that never waits, to judge it by", Default: 10,
+		Origin: "the runtime interrupts who runs on each 10 to 20 ms: a fifth of a second"},
+	{Name: "spin-sure", Doc: "preemptions and CPU samples for more than a possible finding", Default: 20,
+		Origin: "with 90 % of 20 samples the share of the time is at least 70 % (one-sided binomial bound of 95 %)"},
+	{Name: "spin-active", Doc: "share of its life that such a goroutine must run or want to", Default: 0.9, Origin: "who waits for a tenth of the time waits properly"},
+	{Name: "spin-events", Doc: "waits and system calls a second that such a goroutine may make", Default: 1000,
+		Origin: "more leave a trace of their own, and are told by their rate"},
+	{Name: "spin-work", Doc: "share of its samples that may be in anything but the question", Default: 0.15,
+		Origin: "loops that check a context beside cheap work had 30 % and more"},
+	{Name: "spin-asks", Doc: "share of its samples that must be in the call that asks", Default: 0.4,
+		Origin: "measured 0.5 to 1: the rest are locks around the question and the loop itself"},
+}
+
+// clockNS is the unit of the hardware and the epoll timer: a sleep of a moment lasts at least a millisecond in a program that idles, and
+// two powers of two above it is where a histogram counts it (runtime/netpoll_epoll.go, netpoll, Go 1.21 to 1.26).
+const clockNS = 1 << 21
+
+// traced is one run of the rule over a Timeline.
+type traced struct {
+	p    *diagnosis.Pass
+	c    *evidence.Case
+	t    *derive.Timeline
+	line *evidence.Timeline
+}
+
+func runTrace(p *diagnosis.Pass, t *derive.Timeline) {
+	y := &traced{p: p, c: p.Case, t: t, line: t.Line}
+	if float64(y.line.SpanNS) < p.Limit("trace-span")*1e9 {
+		p.Silent("the trace spans %s, which is too short", derive.Lasting(y.line.SpanNS))
+		return
+	}
+	p.Silent("no loop of yields, tiny sleeps, timers or deadlines, and no goroutine that only asks")
+	loops := t.Turns()
+	for i := range loops {
+		y.judge(&loops[i])
+	}
+	y.spins()
+}
+
+// verdict is what a loop of turns comes to; confidence 0 is nothing.
+type verdict struct {
+	confidence diagnosis.Confidence
+	severity   diagnosis.Severity
+	against    string
+}
+
+func (y *traced) judge(l *derive.Turns) {
+	if float64(l.WindowNS()) < y.p.Limit("trace-span")*1e9 || l.Rate() < y.fewest(l.Shape) {
+		return
+	}
+	v := y.weigh(l)
+	if v.confidence == 0 {
+		return
+	}
+	if l.Bench {
+		y.p.Silent("%s is the body of a benchmark, which goes round on purpose", derive.Short(l.Frame.Function))
+		return
+	}
+	if y.line.ShareOf(uint64(l.WindowNS())) < y.p.Limit("trace-window") {
+		v.severity--
+	}
+	y.report(l, v)
+}
+
+func (y *traced) fewest(s derive.PollShape) float64 {
+	if s == derive.PollYield {
+		return y.p.Limit("trace-yields")
+	}
+	return y.p.Limit("trace-polls")
+}
+
+func (y *traced) weigh(l *derive.Turns) verdict {
+	turn := y.p.Limit("trace-turn-ns")
+	if l.Shape == derive.PollDeadline {
+		turn *= 2 // to set the deadline and to try the read is part of the question
+	}
+	if l.MeanRun() > turn {
+		y.p.Silent("%s gives its processor away between pieces of work of %s", derive.Short(l.Frame.Function), derive.Lasting(int64(l.MeanRun())))
+		return verdict{}
+	}
+	if l.Shape == derive.PollYield {
+		return y.weighYields(l)
+	}
+	tiny := float64(l.Hist.Below(clockNS))
+	switch {
+	case l.MeanWait() > y.p.Limit("tiny-sleep-ns"), tiny < y.p.Limit("trace-tiny")*float64(l.Ended),
+		l.Covered(y.line.SliceNS) < y.p.Limit("trace-poll-slices"):
+		return verdict{}
+	case l.Shape != derive.PollSleep && float64(l.Unwoken) < y.p.Limit("trace-tiny")*float64(l.Ended):
+		return verdict{} // somebody sends: that is what the loop waits for
+	case l.Shape == derive.PollDeadline:
+		return y.weighDeadlines(l)
+	}
+	return y.weighPolls(l)
+}
+
+func (y *traced) weighYields(l *derive.Turns) verdict {
+	if l.Covered(y.line.SliceNS) < y.p.Limit("trace-yield-slices") {
+		return verdict{}
+	}
+	if y.line.ShareOf(l.RunNS) >= y.p.Limit("trace-cost") {
+		return verdict{confidence: diagnosis.Likely, severity: diagnosis.Critical}
+	}
+	return verdict{confidence: diagnosis.Likely, severity: diagnosis.Warning}
+}
+
+// weighPolls: what a sleep was meant to last is not in a trace. The shortest lasts a millisecond in a program that idles, so a loop that
+// paces its work and one that asks are told apart by what they do in their turns.
+func (y *traced) weighPolls(l *derive.Turns) verdict {
+	if deeds := y.t.Deeds(l); deeds >= y.p.Limit("trace-deeds") {
+		return verdict{diagnosis.Possible, diagnosis.Info, fmt.Sprintf(
+			"its goroutines make %.1f system calls and wakes each turn: the loop may pace its work, not wait", deeds)}
+	}
+	if l.MeanWait() >= 1e6 && len(l.Top) < 2 {
+		return verdict{diagnosis.Possible, diagnosis.Warning, "a loop that paces cheap work by the millisecond looks the same"}
+	}
+	return verdict{confidence: diagnosis.Likely, severity: diagnosis.Warning}
+}
+
+func (y *traced) weighDeadlines(l *derive.Turns) verdict {
+	if l.TimedOut() < y.p.Limit("trace-timed-out") {
+		return verdict{}
+	}
+	return verdict{confidence: diagnosis.Likely, severity: diagnosis.Warning}
+}

@@ -1,0 +1,115 @@
+package goroutineleak
+
+import (
+	"fmt"
+
+	"github.com/gopostmortem/postmortem/analyze/diagnosis"
+	"github.com/gopostmortem/postmortem/analyze/diagnosis/derive"
+	"github.com/gopostmortem/postmortem/analyze/evidence"
+)
+
+// overTime looks for go statements whose goroutines became more and more in the time of a Timeline, hardly any of which ended, and which
+// wait at a line where nobody was ever woken. That is what a leak looks like while it happens; a trace proves nothing, because it does not
+// know who could still reach what they wait for.
+func (l *leak) overTime(t *derive.Timeline, growths []derive.Growth) {
+	l.p.Silent("no go statement started %g goroutines that all wait where nobody was ever woken", l.p.Limit("suspect-goroutines"))
+	told := 0
+	for i := range growths {
+		g := &growths[i]
+		if float64(g.Live) < l.p.Limit("suspect-goroutines") || told == maxFindings {
+			break // the list is sorted
+		}
+		for k := range g.Stands {
+			s := &g.Stands[k]
+			if float64(s.Count) >= l.p.Limit("suspect-goroutines") && l.forgotten(t, g, s) {
+				l.p.Report(l.growing(t, g, s))
+				told++
+				break
+			}
+		}
+	}
+}
+
+// forgotten decides whether the goroutines at one place look leaked.
+func (l *leak) forgotten(t *derive.Timeline, g *derive.Growth, s *derive.Stand) bool {
+	place := nameOf(g.At)
+	switch {
+	case !forgets[s.Doing.Activity] || s.Site < 0:
+		return false
+	case s.Woken() > 0:
+		l.p.Silent("%d goroutines started in %s wait at one line, where %d waits have ended: somebody serves them", s.Count, place, s.Woken())
+		return false
+	case float64(g.Ended) > l.p.Limit("max-ended")*float64(g.Created):
+		l.p.Silent("%d goroutines started in %s wait at one line, but %d of %d have ended", s.Count, place, g.Ended, g.Created)
+		return false
+	case float64(t.Line.Sites[s.Site].MaxNS) < 1e6*l.p.Limit("min-wait-ms"), !t.Rises(g, riseShare):
+		l.p.Silent("%d goroutines started in %s wait at one line, but not for long, or they do not become more: a batch looks like that", s.Count, place)
+		return false
+	}
+	return true
+}
+
+// forgets are the waits that a goroutine can be forgotten in. Who waits for a lock waits for a holder, and a queue is not a leak.
+var forgets = map[derive.Activity]bool{derive.ActivitySend: true, derive.ActivityReceive: true, derive.ActivitySelect: true,
+	derive.ActivityForever: true, derive.ActivityCond: true, derive.ActivityGroup: true}
+
+// riseShare is the share of the living by which they must have become more in the second half of the time: min-rise of
+// goroutine-explosion.
+const riseShare = 0.2
+
+// growing tells goroutines that pile up at one place.
+func (l *leak) growing(t *derive.Timeline, g *derive.Growth, s *derive.Stand) diagnosis.Finding {
+	first, _ := l.c.Goroutines().ByID(s.First)
+	k := l.causeOf(first)
+	row, site := evidence.SpawnRef(g.Rows[0]), evidence.SiteRef(s.Site)
+	lasted := float64(max(t.Line.SpanNS-g.FirstNS, 1)) / 1e9
+	f := diagnosis.Finding{
+		Subject: row, Victims: []evidence.Ref{site}, Affected: s.Count,
+		Claim: fmt.Sprintf("%d goroutines were started in %s within %s, %d of them ended, and %d wait at one line where none was ever woken: they may be leaked",
+			g.Created, nameOf(g.At), derive.Lasting(max(g.LastNS-g.FirstNS, 1)), g.Ended, s.Count),
+		Confidence: diagnosis.Possible, Severity: diagnosis.Info,
+		Fix:    k.fix,
+		Settle: "a core of Go 1.22 or later, in which it can be proved that nothing can wake them",
+		Next: []string{"compare the number of goroutines in two dumps, some minutes apart",
+			"with Go 1.26 and GOEXPERIMENT=goroutineleakprofile, look at /debug/pprof/goroutineleak of a living process"},
+	}
+	add := func(refs []evidence.Ref, format string, args ...any) {
+		f.Because = append(f.Because, diagnosis.Reason{Text: fmt.Sprintf(format, args...), Refs: refs})
+	}
+	add([]evidence.Ref{row}, "since %s about %.0f a second are started; there were more and more until the end of the timeline", derive.Lasting(g.FirstNS),
+		float64(g.Created)/lasted)
+	add([]evidence.Ref{site, evidence.GoroutineRef(s.First)}, "%d waits began at that line and none has ended, the oldest after %s: each goroutine %s", s.Began,
+		derive.Lasting(int64(t.Line.Sites[s.Site].MaxNS)), s.Doing)
+	if k.leads != "" {
+		add([]evidence.Ref{site}, "as a rule it comes about like this: %s", k.leads)
+	}
+	l.lines(&f, t, g, s)
+	gone := 10*g.Parents.Gone >= 9*g.Parents.Looked && g.Parents.Looked > 0
+	if gone {
+		add([]evidence.Ref{row}, "those that started them have ended or left the function that did, %d of %d that were looked at", g.Parents.Gone, g.Parents.Looked)
+	}
+	switch s.Doing.Activity {
+	case derive.ActivitySend, derive.ActivityForever:
+		f.Severity = diagnosis.Warning
+		if gone || s.Doing.Activity == derive.ActivityForever {
+			f.Confidence = diagnosis.Likely
+		}
+	default:
+		f.Against = append(f.Against, diagnosis.Reason{Text: "goroutines that wait for something rare, one for each subscriber or session, look the same while their number grows"})
+	}
+	if s.Doing.Activity == derive.ActivitySend && !gone {
+		f.Against = append(f.Against, diagnosis.Reason{Text: "whoever started them may receive from all of them later"})
+	}
+	f.Against = append(f.Against, diagnosis.Reason{Text: "whether anything still refers to what they wait for is not in a trace"})
+	return f
+}
+
+// lines adds the line at which they wait and that of the go statement.
+func (l *leak) lines(f *diagnosis.Finding, t *derive.Timeline, g *derive.Growth, s *derive.Stand) {
+	if at, ok := t.Open(t.Site(s.Site)); ok {
+		f.Locations = append(f.Locations, diagnosis.Location{Role: diagnosis.RoleWaiter, Frame: at, Ref: evidence.SiteRef(s.Site)})
+	}
+	if g.At.Function != "" {
+		f.Locations = append(f.Locations, diagnosis.Location{Role: diagnosis.RoleCreator, Frame: g.At, Ref: evidence.SpawnRef(g.Rows[0])})
+	}
+}

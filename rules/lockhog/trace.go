@@ -1,0 +1,307 @@
+package lockhog
+
+import (
+	"fmt"
+
+	"github.com/gopostmortem/postmortem/analyze/diagnosis"
+	"github.com/gopostmortem/postmortem/analyze/diagnosis/derive"
+	"github.com/gopostmortem/postmortem/analyze/evidence"
+)
+
+// traceLimits are the thresholds for execution traces.
+var traceLimits = []diagnosis.Limit{
+	{Name: "trace-span", Doc: "seconds that a trace must span", Default: 0.1, Origin: "in less, the start of a program is all there is"},
+	{Name: "contended", Doc: "share of a trace's span in which somebody must wait for the lock", Default: 0.5,
+		Origin: "separated ill textbook programs from healthy ones; under half, the lock is free most of the time"},
+	{Name: "mean-waiters", Doc: "goroutines that must wait for the lock on average over the span", Default: 2,
+		Origin: "separated ill textbook programs from healthy ones"},
+	{Name: "min-waits", Doc: "waits for the lock that there must be", Default: 20, Origin: "fewer are an incident and not a state"},
+	{Name: "median-wait", Doc: "milliseconds that half of the waits must last", Default: 5,
+		Origin: "separated ill textbook programs from hot locks, whose waits end within a time slice"},
+	{Name: "min-hold", Doc: "milliseconds of the holds to which half of the held time belongs", Default: 1,
+		Origin: "a mutex whose first waiter stands for over 1 ms goes into starvation mode (starvationThresholdNs, sync/mutex.go)"},
+	{Name: "writer-waits", Doc: "waits of writers for an RWMutex that there must be", Default: 10, Origin: "writers are few where an RWMutex is right"},
+	{Name: "writer-wait", Doc: "milliseconds that half of the waits of writers must last", Default: 10, Origin: "one forced preemption (forcePreemptNS, runtime/proc.go)"},
+	{Name: "writer-busy", Doc: "share of the span in which a writer must wait", Default: 0.3,
+		Origin: "while a writer waits new readers wait as well, so a third of the time is lost to all"},
+	{Name: "stall-wait", Doc: "milliseconds of the longest wait from which a single queue is told", Default: 500,
+		Origin: "a request that stands for half a second is late for who sent it; a busy host does not make such waits"},
+	{Name: "stall-waiters", Doc: "goroutines that must wait at once in a single queue", Default: 8,
+		Origin: "a lock under healthy load had 0 to 3 waiters"},
+	{Name: "trace-critical-waiters", Doc: "goroutines that must wait on average over the span, to be critical", Default: 4,
+		Origin: "twice of what is a finding"},
+	{Name: "trace-critical-share", Doc: "share of the time in which goroutines worked, wanted to, or waited for the lock, that the waits must have to be critical",
+		Default: 0.5, Origin: "the process does more of waiting for this lock than of anything"},
+}
+
+// verdict is which of the figures of a lock fired.
+type verdict uint8
+
+const (
+	quiet     verdict = iota
+	sustained         // there is a queue most of the time
+	writers           // writers of an RWMutex do not get in
+	stalled           // single long queues
+)
+
+// traced is one run of the rule over a Timeline.
+type traced struct {
+	p        *diagnosis.Pass
+	c        *evidence.Case
+	t        *derive.Timeline
+	line     *evidence.Timeline
+	blamed   map[*derive.ContendedLock]int // root lock -> index in findings
+	findings []diagnosis.Finding
+}
+
+func runTrace(p *diagnosis.Pass, t *derive.Timeline) {
+	r := &traced{p: p, c: p.Case, t: t, line: t.Line, blamed: map[*derive.ContendedLock]int{}}
+	if float64(r.line.SpanNS) < r.p.Limit("trace-span")*1e9 {
+		p.Silent("the trace spans %s, which is too short", derive.Lasting(r.line.SpanNS))
+		return
+	}
+	p.Silent("no lock is waited for in more than %s of the %s that the trace spans", derive.Percent(r.p.Limit("contended")), derive.Lasting(r.line.SpanNS))
+	for i := range t.Locks {
+		if i == derive.MaxLocks {
+			break
+		}
+		r.judge(&t.Locks[i])
+	}
+	for _, f := range r.findings {
+		p.Report(f)
+	}
+}
+
+// judge reports a lock, or adds it to the finding that already blames the lock at the root.
+func (r *traced) judge(l *derive.ContendedLock) {
+	v := r.figure(l)
+	if v == quiet {
+		return
+	}
+	chain := r.t.Behind(l)
+	root := &chain[len(chain)-1]
+	switch known := float64(root.Known); {
+	case len(root.Lock.Releases) == 0:
+		r.p.Open("goroutines waited for %s for %s in all, and nobody was seen to let it go", l.Name, derive.Lasting(int64(l.WaitNS)))
+	case root.Lock.HoldNS > 0 && float64(root.Heavy) < r.p.Limit("min-hold")*1e6:
+		r.p.Silent("%s is waited for, but held for %s at a time: see lock-hot", l.Name, derive.Lasting(root.Heavy))
+	case root.Known > 0 && float64(root.Collector) >= known/2:
+		r.p.Silent("%s is waited for while its holders wait for the garbage collector: see gc-pressure", l.Name)
+	case root.Known > 0 && float64(root.Ready) >= known/2:
+		r.p.Silent("%s is waited for while its holders wait for a processor: see sched-starvation", l.Name)
+	default:
+		r.known(l, v, chain)
+	}
+}
+
+// figure says which of the thresholds a lock is over.
+func (r *traced) figure(l *derive.ContendedLock) verdict {
+	mean := l.Mean(r.line) / l.Several
+	median := float64(l.Hist.Quantile(0.5)) / 1e6
+	busy := r.line.ShareOf(l.BusyNS)
+	switch {
+	case busy >= r.p.Limit("contended") && mean >= r.p.Limit("mean-waiters") &&
+		float64(l.Waits) >= r.p.Limit("min-waits") && median >= r.p.Limit("median-wait"):
+		return sustained
+	case r.writersStarve(l):
+		return writers
+	case float64(l.MaxWait)/1e6 >= r.p.Limit("stall-wait") && float64(l.Peak)/l.Several >= r.p.Limit("stall-waiters"):
+		return stalled
+	}
+	return quiet
+}
+
+// writersStarve reports whether the writers of an RWMutex wait long and often.
+func (r *traced) writersStarve(l *derive.ContendedLock) bool {
+	w := r.writerWaits(l)
+	return float64(w.count) >= r.p.Limit("writer-waits") && float64(w.hist.Quantile(0.5))/1e6 >= r.p.Limit("writer-wait") &&
+		r.line.ShareOf(w.busy) >= r.p.Limit("writer-busy") && l.Several == 1
+}
+
+// writerSum is what the writers among the waiters waited.
+type writerSum struct {
+	count, busy, max uint64
+	hist             evidence.Histogram
+}
+
+func (r *traced) writerWaits(l *derive.ContendedLock) writerSum {
+	var w writerSum
+	for _, i := range l.Sites {
+		if r.t.Places[i].Lock != derive.LockWrite {
+			continue
+		}
+		s := &r.line.Sites[i]
+		w.count += s.Count
+		w.busy = max(w.busy, s.BusyNS)
+		w.max = max(w.max, s.MaxNS)
+		for k, n := range s.Hist {
+			w.hist[k] += n
+		}
+	}
+	return w
+}
+
+func (r *traced) known(l *derive.ContendedLock, v verdict, chain []derive.Holding) {
+	root := chain[len(chain)-1].Lock
+	if at, ok := r.blamed[root]; ok {
+		f := &r.findings[at]
+		f.Because = append(f.Because, r.queue(l, v))
+		f.Affected = f.VictimCount() + l.Peak
+		return
+	}
+	r.blamed[root] = len(r.findings)
+	r.findings = append(r.findings, r.finding(l, v, chain))
+}
+
+func (r *traced) finding(l *derive.ContendedLock, v verdict, chain []derive.Holding) diagnosis.Finding {
+	root := &chain[len(chain)-1]
+	work := r.workOf(root)
+	f := diagnosis.Finding{
+		Subject:    r.subject(work),
+		Victims:    r.victims(l),
+		Affected:   l.Peak,
+		Claim:      r.claim(l, v, chain, work),
+		Because:    r.because(l, v, chain, work),
+		Against:    r.against(l, root, work),
+		Locations:  r.locations(l, chain, work),
+		Confidence: r.confidence(l, chain, work),
+		Severity:   r.severity(l, v, root, work),
+		Fix:        fixFor(l, root, v),
+		Next:       []string{"go tool trace -pprof=sync TRACE > sync.pprof && go tool pprof -top sync.pprof shows the waits of all locks by stack"},
+	}
+	if f.Confidence < diagnosis.Likely {
+		f.Settle = "a mutex profile (runtime.SetMutexProfileFraction) names who held the lock"
+	}
+	return f
+}
+
+// The fixes for locks that want another one than the rule's.
+const (
+	logFix = "Do not let the logger write to something slow: give it a writer that buffers and never blocks its callers (one goroutine that " +
+		"writes, a bounded queue, a count of dropped lines), log less on the paths of requests, and find out why the reader of the log is slow."
+	readersFix = "Keep the read side short: copy what is needed under RLock and work on the copy. One slow reader stops the writer, and with it " +
+		"every reader that comes later. A copy-on-write value behind an atomic pointer needs no lock for readers."
+)
+
+func fixFor(l *derive.ContendedLock, root *derive.Holding, v verdict) string {
+	switch {
+	case root.Lock.Logger != "":
+		return logFix
+	case l.Kind == derive.LockOnce:
+		return onceFix
+	case v == writers:
+		return readersFix
+	}
+	return ""
+}
+
+// confidence is Proved when the holds and the queue agree: each wake names who let go and for how long it had held, what it did in that
+// time is known, and together the holds fill the time in which somebody waited.
+func (r *traced) confidence(l *derive.ContendedLock, chain []derive.Holding, w work) diagnosis.Confidence {
+	root := &chain[len(chain)-1]
+	held := float64(root.Lock.HoldNS)
+	switch {
+	case held == 0 || !w.known:
+		return diagnosis.Possible
+	case r.idleTurns(l, root, w), r.line.NoNames, r.line.Lost > 0, len(chain) > 1, l.Several > 1, root.Lock.Kind.Shared():
+		return diagnosis.Likely
+	}
+	busy := float64(root.Lock.BusyNS)
+	if held >= agreeLow*busy && held <= agreeHigh*busy && float64(w.ns) >= mostOfHold*held {
+		return diagnosis.Proved
+	}
+	return diagnosis.Likely
+}
+
+// How far the holds of a lock and the time in which somebody waited for it may lie apart to agree, and how much of the holds has to be
+// one kind of work at one line to be what they are spent on.
+const (
+	agreeLow   = 0.7
+	agreeHigh  = 1.15
+	mostOfHold = 0.7
+)
+
+// severity is Critical only for a queue that stands most of the time and outweighs what the process does.
+func (r *traced) severity(l *derive.ContendedLock, v verdict, root *derive.Holding, w work) diagnosis.Severity {
+	switch {
+	case r.idleTurns(l, root, w):
+		return diagnosis.Info
+	case l.Kind == derive.LockOnce, v != sustained, root.Lock.HoldNS == 0:
+		return diagnosis.Warning
+	}
+	if l.Mean(r.line)/l.Several >= r.p.Limit("trace-critical-waiters") && r.hurt(l) >= r.p.Limit("trace-critical-share") {
+		return diagnosis.Critical
+	}
+	return diagnosis.Warning
+}
+
+// hurt is the share of the waits in the time in which goroutines worked, wanted to, or waited for this lock.
+func (r *traced) hurt(l *derive.ContendedLock) float64 {
+	all := l.WaitNS + r.line.RunNS + r.line.ReadyNS
+	if all == 0 {
+		return 0
+	}
+	return float64(l.WaitNS) / float64(all)
+}
+
+// idleTurns reports whether the queue looks like goroutines that take turns to receive: who has the lock does nothing with it but wait for
+// something to come, and all others ask for it in the same function. Then they stand idle, and nobody waits for them to go on.
+func (r *traced) idleTurns(l *derive.ContendedLock, root *derive.Holding, w work) bool {
+	if l != root.Lock || !w.known || !w.receives || w.ns*100 < root.Known*turnShare {
+		return false
+	}
+	at, ok := r.t.Frame(r.t.Waker(w.release), r.t.Waker(w.release).Caller)
+	if !ok {
+		return false
+	}
+	for _, i := range l.Sites {
+		p := r.t.Places[i]
+		if from, ok := r.t.Frame(p, p.Caller); !ok || from.Function != at.Function {
+			return false
+		}
+	}
+	return true
+}
+
+// turnShare is the percentage of the holds that receiving must have to be the only thing that is done with the lock.
+const turnShare = 95
+
+// subject is the goroutine that held the lock most of the time, or else the place where it was let go.
+func (r *traced) subject(w work) evidence.Ref {
+	row := &r.line.Releases[w.release]
+	if len(row.Top) > 0 && float64(row.Top[0].Count) >= oneHolder*float64(row.Count) {
+		if ref := evidence.GoroutineRef(row.Top[0].Goroutine); r.c.Resolve(ref) {
+			return ref
+		}
+	}
+	return evidence.ReleaseRef(w.release)
+}
+
+// oneHolder is the share of the wakes from which one goroutine is the holder.
+const oneHolder = 0.9
+
+// victims are goroutines that waited, as far as they are known by name.
+func (r *traced) victims(l *derive.ContendedLock) []evidence.Ref {
+	var list []evidence.Ref
+	seen := map[int64]bool{}
+	for _, i := range l.Sites {
+		for _, share := range r.line.Sites[i].Top {
+			ref := evidence.GoroutineRef(share.Goroutine)
+			if seen[share.Goroutine] || !r.c.Resolve(ref) || len(list) >= sampleVictims {
+				continue
+			}
+			seen[share.Goroutine] = true
+			list = append(list, ref)
+		}
+	}
+	return list
+}
+
+// lockNames joins the names of a chain: "the mutex of main.(*A), whose holders wait for the mutex of main.(*B)".
+func lockNames(chain []derive.Holding) string {
+	text := chain[0].Lock.Name
+	for _, h := range chain[1:] {
+		text += fmt.Sprintf(", whose holders wait for %s", h.Lock.Name)
+	}
+	return text
+}

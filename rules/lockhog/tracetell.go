@@ -1,0 +1,276 @@
+package lockhog
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/gopostmortem/postmortem/analyze/diagnosis"
+	"github.com/gopostmortem/postmortem/analyze/diagnosis/derive"
+	"github.com/gopostmortem/postmortem/analyze/evidence"
+)
+
+// work is what the holders of a lock spend the holds on.
+type work struct {
+	known    bool
+	computes bool // on a processor: where, only the place of the release tells
+	receives bool // waits for something to come, and asks nobody for it
+	ns       uint64
+	what     string // "does file I/O in os.(*File).Write"
+	at       evidence.Frame
+	spot     derive.Spot // of a stop
+	release  int
+}
+
+// workOf is the work that explains most of the holds: being stopped at the worst line, or computing. Waiting for a processor or for the
+// collector is nobody's work.
+func (r *traced) workOf(h *derive.Holding) work {
+	w := work{release: -1, computes: h.Running > h.Stopped, what: "computes", ns: h.Running}
+	for _, s := range h.Shares {
+		stopped := s.State == evidence.ActBlocked || s.State == evidence.ActSyscall
+		switch {
+		case w.computes && s.State != evidence.ActRunning, !w.computes && !stopped, s.Spot.Doing.Activity == derive.ActivityCollector:
+			continue
+		}
+		w.known, w.release = true, s.Release
+		if !w.computes {
+			w.ns, w.spot, w.what = s.NS, s.Spot, s.Spot.Doing.String()
+			w.at, _ = r.t.Open(s.Spot)
+			w.receives = r.onlyReceives(h, s.Spot)
+		}
+		break
+	}
+	if w.release < 0 {
+		w.release = h.Lock.Releases[0]
+		w.what = "does what the trace does not tell"
+	}
+	if w.at.Function == "" {
+		w.at, _ = r.t.Open(r.t.Waker(w.release))
+	}
+	return w
+}
+
+// onlyReceives reports whether a place waits for something to come, and no other part of the holds sends anything.
+func (r *traced) onlyReceives(h *derive.Holding, p derive.Spot) bool {
+	if !receiving(r.c.Stack(p.Stack), p) {
+		return false
+	}
+	return !slices.ContainsFunc(h.Shares, func(s derive.HoldShare) bool {
+		return s.State == evidence.ActSyscall && sends(s.Spot.Syscall) || s.Spot.Doing.Activity == derive.ActivitySend
+	})
+}
+
+func receiving(s evidence.Stack, p derive.Spot) bool {
+	switch p.Doing.Activity {
+	case derive.ActivityReceive, derive.ActivitySelect:
+		return true
+	case derive.ActivityNetwork:
+		_, reads := derive.Has(s, "internal/poll.(*FD).Accept", "internal/poll.(*FD).Read", "internal/poll.(*FD).ReadFrom",
+			"internal/poll.(*FD).ReadMsg", "internal/poll.(*FD).ReadFromInet4", "internal/poll.(*FD).ReadFromInet6")
+		return reads
+	}
+	return false
+}
+
+// sends reports whether a system call gives something to somebody, for which who receives afterwards waits.
+func sends(call string) bool {
+	return strings.Contains(call, "write") || strings.Contains(call, "send") || strings.Contains(call, "connect")
+}
+
+func (r *traced) claim(l *derive.ContendedLock, v verdict, chain []derive.Holding, w work) string {
+	root := chain[len(chain)-1].Lock
+	var text string
+	switch v {
+	case stalled:
+		text = fmt.Sprintf("up to %d goroutines wait at once, for as long as %s, for %s", l.Peak, derive.Lasting(int64(l.MaxWait)), lockNames(chain))
+	case writers:
+		sum := r.writerWaits(l)
+		text = fmt.Sprintf("writers wait %s (median of %d waits) for %s", derive.Lasting(sum.hist.Quantile(0.5)), sum.count, lockNames(chain))
+	default:
+		text = fmt.Sprintf("%.1f goroutines on average wait for %s, in %s of the time", l.Mean(r.line), lockNames(chain),
+			derive.Percent(r.line.ShareOf(l.BusyNS)))
+	}
+	switch {
+	case root.HoldNS == 0:
+		text += "; how long it is held is not known"
+	case v == stalled:
+		text += fmt.Sprintf("; who holds it keeps it for up to %s and %s", derive.Lasting(int64(root.MaxHold)), w.what)
+	default:
+		text += fmt.Sprintf("; who holds it keeps it for %s at a time and %s", derive.Lasting(root.Holds.Quantile(0.5)), w.what)
+	}
+	if w.at.Function != "" {
+		text += fmt.Sprintf(" (%s)", derive.Short(w.at.Function))
+	}
+	return text
+}
+
+func (r *traced) because(l *derive.ContendedLock, v verdict, chain []derive.Holding, w work) []diagnosis.Reason {
+	root := &chain[len(chain)-1]
+	list := []diagnosis.Reason{r.queue(l, v), r.course(l)}
+	for i := range chain[:len(chain)-1] {
+		h := &chain[i]
+		list = append(list, diagnosis.Reason{Refs: releaseRefs(h.Lock), Text: fmt.Sprintf("who holds %s waits for %s for %s of that time",
+			h.Lock.Name, h.Next.Name, derive.Percent(ratio(h.NextNS, h.Known)))})
+	}
+	list = append(list, r.holds(root.Lock))
+	list = append(list, r.does(root, w)...)
+	list = append(list, diagnosis.Reason{Refs: []evidence.Ref{{Kind: evidence.RefTimeline}},
+		Text: fmt.Sprintf("the waits for it add up to %s; in the same time goroutines ran for %s and were ready to for %s",
+			derive.Lasting(int64(l.WaitNS)), derive.Lasting(int64(r.line.RunNS)), derive.Lasting(int64(r.line.ReadyNS)))})
+	return list
+}
+
+func ratio(part, whole uint64) float64 {
+	if whole == 0 {
+		return 0
+	}
+	return min(float64(part)/float64(whole), 1)
+}
+
+// queue is the figure that fired.
+func (r *traced) queue(l *derive.ContendedLock, v verdict) diagnosis.Reason {
+	text := fmt.Sprintf("%d waits for %s: half of them lasted over %s, one in a hundred over %s, the longest %s; somebody waited in %s of %s",
+		l.Waits, l.Name, derive.Lasting(l.Hist.Quantile(0.5)), derive.Lasting(l.Hist.Quantile(0.99)), derive.Lasting(int64(l.MaxWait)),
+		derive.Percent(r.line.ShareOf(l.BusyNS)), derive.Lasting(r.line.SpanNS))
+	if sum := r.writerWaits(l); v == writers {
+		text += fmt.Sprintf("; a writer waited in %s of it, half of the writers over %s, the longest %s", derive.Percent(r.line.ShareOf(sum.busy)),
+			derive.Lasting(sum.hist.Quantile(0.5)), derive.Lasting(int64(sum.max)))
+	}
+	if l.Open > 0 {
+		text += fmt.Sprintf("; %s at the end of the trace", derive.Count(l.Open, "goroutine was waiting", "goroutines were waiting"))
+	}
+	return diagnosis.Reason{Text: text, Refs: siteRefs(l)}
+}
+
+// course is the queue over time.
+func (r *traced) course(l *derive.ContendedLock) diagnosis.Reason {
+	spells := derive.Spells(l.Load, spellFloor, r.line.SliceNS, r.line.SpanNS)
+	longest, ok := derive.Longest(spells)
+	if !ok {
+		return diagnosis.Reason{Refs: siteRefs(l), Text: fmt.Sprintf("it was waited for between %s and %s, by at most %s at once",
+			derive.Lasting(l.FirstNS), derive.Lasting(l.LastNS), derive.Count(l.Peak, "goroutine", "goroutines"))}
+	}
+	text := fmt.Sprintf("the queue stood %s of %s", longest, derive.Lasting(r.line.SpanNS))
+	if n := len(spells) - 1; n > 0 {
+		text += fmt.Sprintf(", and %s more", derive.Count(n, "time", "times"))
+	}
+	fullest := longest
+	for _, s := range spells {
+		if s.Peak > fullest.Peak {
+			fullest = s
+		}
+	}
+	text += fmt.Sprintf("; it was fullest at %s, with %.1f goroutines on average over %s; at most %d waited at once",
+		derive.Lasting(fullest.PeakNS), fullest.Peak, derive.Lasting(r.line.SliceNS), l.Peak)
+	return diagnosis.Reason{Text: text, Refs: siteRefs(l)}
+}
+
+// spellFloor is the load from which a slice belongs to a queue: one goroutine for half of the time.
+const spellFloor = 500
+
+func (r *traced) holds(l *derive.ContendedLock) diagnosis.Reason {
+	if l.HoldNS == 0 {
+		return diagnosis.Reason{Refs: releaseRefs(l), Text: fmt.Sprintf("it was let go to a waiter %d times; how long it had been held is not in the trace", l.Released)}
+	}
+	return diagnosis.Reason{Refs: releaseRefs(l), Text: fmt.Sprintf("it was let go to a waiter %d times, after holds of at least %s (median), %s (one in a hundred), %s (longest), %s in all",
+		l.Released, derive.Lasting(l.Holds.Quantile(0.5)), derive.Lasting(l.Holds.Quantile(0.99)), derive.Lasting(int64(l.MaxHold)), derive.Lasting(int64(l.HoldNS)))}
+}
+
+// otherWork is the share from which further parts of the holds are told.
+const otherWork = 0.1
+
+// does is what the holders did with the lock.
+func (r *traced) does(h *derive.Holding, w work) []diagnosis.Reason {
+	if !w.known {
+		return nil
+	}
+	refs := []evidence.Ref{evidence.ReleaseRef(w.release)}
+	where := derive.Where(w.at)
+	text := fmt.Sprintf("who holds it %s for %s of that time, at %s", w.what, derive.Percent(ratio(w.ns, h.Known)), where)
+	if w.computes {
+		text = fmt.Sprintf("who holds it computes for %s of that time and lets it go at %s", derive.Percent(ratio(w.ns, h.Known)), where)
+	}
+	if writer, ok := r.t.Writer(w.spot); ok {
+		text += fmt.Sprintf("; the logger writes with %s", derive.Short(writer.Function))
+	}
+	list := []diagnosis.Reason{{Text: text, Refs: refs}}
+	if share := ratio(h.Ready, h.Known); share >= otherWork {
+		list = append(list, diagnosis.Reason{Refs: refs, Text: fmt.Sprintf("for %s of that time it waits for a processor", derive.Percent(share))})
+	}
+	for _, s := range h.Shares {
+		if share := ratio(s.NS, h.Known); share >= otherWork && (s.State == evidence.ActBlocked || s.State == evidence.ActSyscall) {
+			at, ok := r.t.Open(s.Spot)
+			if ok && (at != w.at || s.Spot.Doing.String() != w.what) {
+				list = append(list, diagnosis.Reason{Refs: []evidence.Ref{evidence.ReleaseRef(s.Release)},
+					Text: fmt.Sprintf("for %s of that time it %s, at %s", derive.Percent(share), s.Spot.Doing, derive.Where(at))})
+			}
+		}
+	}
+	return list
+}
+
+func (r *traced) against(l *derive.ContendedLock, root *derive.Holding, w work) []diagnosis.Reason {
+	var list []diagnosis.Reason
+	say := func(yes bool, text string) {
+		if yes {
+			list = append(list, diagnosis.Reason{Text: text})
+		}
+	}
+	say(r.idleTurns(l, root, w), "who holds the lock does nothing but wait for something to come, and the others ask for the lock in the same "+
+		"function: so stand goroutines that take turns")
+	say(l.Kind == derive.LockOnce, "a sync.Once runs its function once: when that ends, the queue is gone for good")
+	say(l.Several > 1, fmt.Sprintf("the holds add up to more than the time there was, so these are at least %.0f locks that the same lines take", l.Several))
+	say(root.Lock.Kind.Shared(), "readers hold an RWMutex together, and a trace shows only the last one of them let go")
+	say(r.line.Lost > 0, fmt.Sprintf("at least %d events of the trace are missing", r.line.Lost))
+	return list
+}
+
+// maxRefs is how many rows of one table a reason names.
+const maxRefs = 3
+
+func siteRefs(l *derive.ContendedLock) []evidence.Ref {
+	var list []evidence.Ref
+	for _, i := range l.Sites[:min(maxRefs, len(l.Sites))] {
+		list = append(list, evidence.SiteRef(i))
+	}
+	return list
+}
+
+func releaseRefs(l *derive.ContendedLock) []evidence.Ref {
+	var list []evidence.Ref
+	for _, i := range l.Releases[:min(maxRefs, len(l.Releases))] {
+		list = append(list, evidence.ReleaseRef(i))
+	}
+	return list
+}
+
+// locations are the line on which the holds are spent, where the lock is let go, the middle of a chain, and where it is waited for.
+func (r *traced) locations(l *derive.ContendedLock, chain []derive.Holding, w work) []diagnosis.Location {
+	var list []diagnosis.Location
+	add := func(role diagnosis.Role, at evidence.Frame, ref evidence.Ref) {
+		known := slices.ContainsFunc(list, func(x diagnosis.Location) bool {
+			return x.Frame.Function == at.Function && x.Frame.Line == at.Line && (x.Role == role || role != diagnosis.RoleWaiter)
+		})
+		if at.Function != "" && !known {
+			list = append(list, diagnosis.Location{Role: role, Frame: at, Ref: ref})
+		}
+	}
+	add(diagnosis.RoleHolder, w.at, evidence.ReleaseRef(w.release))
+	if at, ok := r.t.Open(r.t.Waker(w.release)); ok {
+		add(diagnosis.RoleLock, at, evidence.ReleaseRef(w.release))
+	}
+	for i := len(chain) - 2; i >= 0; i-- {
+		if at, ok := r.t.Open(chain[i].NextAt); ok {
+			add(diagnosis.RoleHolder, at, evidence.ReleaseRef(chain[i].Lock.Releases[0]))
+		}
+	}
+	for n, i := range l.Sites {
+		if n == maxWaiterLines {
+			break
+		}
+		if at, ok := r.t.Open(r.t.Places[i]); ok {
+			add(diagnosis.RoleWaiter, at, evidence.SiteRef(i))
+		}
+	}
+	return list
+}

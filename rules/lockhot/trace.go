@@ -1,0 +1,174 @@
+package lockhot
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/gopostmortem/postmortem/analyze/diagnosis"
+	"github.com/gopostmortem/postmortem/analyze/diagnosis/derive"
+	"github.com/gopostmortem/postmortem/analyze/evidence"
+)
+
+// traceLimits are the thresholds for execution traces.
+var traceLimits = []diagnosis.Limit{
+	{Name: "trace-span", Doc: "seconds that a trace must span", Default: 0.1, Origin: "in less, the start of a program is all there is"},
+	{Name: "contended", Doc: "share of a trace's span in which somebody must wait for the lock", Default: 0.5,
+		Origin: "separated ill textbook programs from healthy ones; under half, the lock is free most of the time"},
+	{Name: "mean-waiters", Doc: "goroutines that must wait for the lock on average over the span", Default: 2,
+		Origin: "separated ill textbook programs from healthy ones"},
+	{Name: "min-waits", Doc: "waits for the lock in a second that there must be", Default: 100,
+		Origin: "a section of under a millisecond that is taken all the time makes ten times as many"},
+	{Name: "max-hold", Doc: "milliseconds of the holds to which half of the held time belongs; longer ones are lock-hog's", Default: 1,
+		Origin: "a mutex whose first waiter stands for over 1 ms goes into starvation mode (starvationThresholdNs, sync/mutex.go)"},
+	{Name: "max-wait", Doc: "milliseconds of half of the waits, where holds are not known; longer ones are lock-hog's", Default: 5,
+		Origin: "separated hot locks from slow holders among textbook programs"},
+}
+
+// traced is one run of the rule over a Timeline.
+type traced struct {
+	p    *diagnosis.Pass
+	c    *evidence.Case
+	t    *derive.Timeline
+	line *evidence.Timeline
+}
+
+func runTrace(p *diagnosis.Pass, t *derive.Timeline) {
+	r := &traced{p: p, c: p.Case, t: t, line: t.Line}
+	if float64(r.line.SpanNS) < p.Limit("trace-span")*1e9 {
+		p.Silent("the trace spans %s, which is too short", derive.Lasting(r.line.SpanNS))
+		return
+	}
+	p.Silent("no lock is waited for in %s of the time by %g goroutines", derive.Percent(p.Limit("contended")), p.Limit("mean-waiters"))
+	for i := range t.Locks {
+		if i == derive.MaxLocks {
+			break
+		}
+		r.judge(&t.Locks[i])
+	}
+}
+
+func (r *traced) judge(l *derive.ContendedLock) {
+	busy, mean := r.line.ShareOf(l.BusyNS), l.Mean(r.line)/l.Several
+	if busy < r.p.Limit("contended") || mean < r.p.Limit("mean-waiters") || r.line.Rate(l.Waits) < r.p.Limit("min-waits") {
+		return
+	}
+	chain := r.t.Behind(l)
+	root := &chain[len(chain)-1]
+	switch {
+	case l.Kind == derive.LockOnce:
+		r.p.Silent("%s serves an initialisation: it takes no traffic when that has ended", l.Name)
+	case !r.short(l, root):
+		r.p.Silent("%s is held for long at a time: see lock-hog", root.Lock.Name)
+	case r.share(l) < r.p.Limit("min-share"):
+		r.p.Silent("the waits for %s are %s of the time in which goroutines worked, wanted to or waited for it: it is not what they wait for most",
+			l.Name, derive.Percent(r.share(l)))
+	case root.Known > 0 && 2*root.Collector >= root.Known:
+		r.p.Silent("%s is waited for while its holders wait for the garbage collector: see gc-pressure", l.Name)
+	case root.Known > 0 && 2*root.Ready >= root.Known:
+		r.p.Silent("%s is waited for while its holders wait for a processor: see sched-starvation", l.Name)
+	case root.Lock == l || r.line.ShareOf(root.Lock.BusyNS) < r.p.Limit("contended"): // a busy one further back has a finding of its own
+		r.p.Report(r.finding(l, root))
+	}
+}
+
+// short reports whether nobody keeps the lock for long.
+func (r *traced) short(l *derive.ContendedLock, root *derive.Holding) bool {
+	if root.Lock.HoldNS > 0 {
+		return float64(root.Heavy) < r.p.Limit("max-hold")*1e6
+	}
+	return float64(l.Hist.Quantile(0.5)) < r.p.Limit("max-wait")*1e6
+}
+
+// share is what the waits have of the time in which goroutines worked, wanted to, or waited for this lock.
+func (r *traced) share(l *derive.ContendedLock) float64 {
+	all := l.WaitNS + r.line.RunNS + r.line.ReadyNS
+	if all == 0 {
+		return 0
+	}
+	return float64(l.WaitNS) / float64(all)
+}
+
+func (r *traced) finding(l *derive.ContendedLock, root *derive.Holding) diagnosis.Finding {
+	f := diagnosis.Finding{
+		Subject:  evidence.SiteRef(l.Sites[0]),
+		Affected: l.Peak,
+		Claim: fmt.Sprintf("%.1f goroutines on average wait for %s, %.0f times a second, in %s of the time, though it is held for %s at a time",
+			l.Mean(r.line), l.Name, r.line.Rate(l.Waits), derive.Percent(r.line.ShareOf(l.BusyNS)), r.held(root)),
+		Because:    r.because(l, root),
+		Locations:  r.locations(l, root),
+		Confidence: diagnosis.Likely,
+		Severity:   diagnosis.Warning,
+		Next:       []string{"go tool trace -pprof=sync TRACE > sync.pprof && go tool pprof -top sync.pprof shows the waits of all locks by stack"},
+	}
+	if root.Lock.HoldNS == 0 {
+		f.Confidence = diagnosis.Possible
+		f.Against = []diagnosis.Reason{{Text: "how long the lock was held is not in the trace"}}
+		f.Settle = "a mutex profile (runtime.SetMutexProfileFraction) shows how long the lock is held"
+	}
+	if l.Several > 1 {
+		f.Against = append(f.Against, diagnosis.Reason{Text: fmt.Sprintf(
+			"the holds add up to more than the time there was, so these are at least %.0f locks that the same lines take", l.Several)})
+	}
+	return f
+}
+
+func (r *traced) held(root *derive.Holding) string {
+	if root.Lock.HoldNS == 0 {
+		return "an unknown time"
+	}
+	return derive.Lasting(root.Lock.Holds.Quantile(0.5))
+}
+
+func (r *traced) because(l *derive.ContendedLock, root *derive.Holding) []diagnosis.Reason {
+	site, release := []evidence.Ref{evidence.SiteRef(l.Sites[0])}, []evidence.Ref(nil)
+	list := []diagnosis.Reason{
+		{Refs: site, Text: fmt.Sprintf("%d waits for %s in %s: half of them lasted over %s, one in a hundred over %s, the longest %s; at most %d goroutines waited at once",
+			l.Waits, l.Name, derive.Lasting(r.line.SpanNS), derive.Lasting(l.Hist.Quantile(0.5)), derive.Lasting(l.Hist.Quantile(0.99)),
+			derive.Lasting(int64(l.MaxWait)), l.Peak)},
+		{Refs: append([]evidence.Ref{{Kind: evidence.RefTimeline}}, site...),
+			Text: fmt.Sprintf("the waits for it add up to %s; in the same time goroutines ran for %s and were ready to for %s",
+				derive.Lasting(int64(l.WaitNS)), derive.Lasting(int64(r.line.RunNS)), derive.Lasting(int64(r.line.ReadyNS)))},
+	}
+	if root.Lock.HoldNS > 0 {
+		release = append(release, evidence.ReleaseRef(root.Lock.Releases[0]))
+		list = append(list, diagnosis.Reason{Refs: release, Text: fmt.Sprintf("%s was let go to a waiter %d times, after holds of at least %s (median), %s (one in a hundred), %s (longest)",
+			root.Lock.Name, root.Lock.Released, derive.Lasting(root.Lock.Holds.Quantile(0.5)), derive.Lasting(root.Lock.Holds.Quantile(0.99)),
+			derive.Lasting(int64(root.Lock.MaxHold)))})
+	}
+	if s, at, ok := r.work(root); ok {
+		list = append(list, diagnosis.Reason{Refs: []evidence.Ref{evidence.ReleaseRef(s.Release)}, Text: fmt.Sprintf("for %s of that time who holds it %s, at %s",
+			derive.Percent(float64(s.NS)/float64(root.Known)), s.Spot.Doing, derive.Where(at))})
+	}
+	return list
+}
+
+// notable is the share from which a stop within the sections is told.
+const notable = 0.2
+
+// work is the stop on which the holders spend most of a section, when it is a notable part.
+func (r *traced) work(root *derive.Holding) (derive.HoldShare, evidence.Frame, bool) {
+	for _, s := range root.Shares {
+		if s.State != evidence.ActBlocked && s.State != evidence.ActSyscall {
+			continue
+		}
+		at, ok := r.t.Open(s.Spot)
+		return s, at, ok && float64(s.NS) >= notable*float64(root.Known)
+	}
+	return derive.HoldShare{}, evidence.Frame{}, false
+}
+
+// locations are where the lock is asked for, by the longest waits first, and what its holders stop for.
+func (r *traced) locations(l *derive.ContendedLock, root *derive.Holding) []diagnosis.Location {
+	var list []diagnosis.Location
+	for _, i := range l.Sites {
+		at, ok := r.t.Open(r.t.Places[i])
+		known := slices.ContainsFunc(list, func(x diagnosis.Location) bool { return x.Frame.File == at.File && x.Frame.Line == at.Line })
+		if ok && !known && len(list) < maxLockLines {
+			list = append(list, diagnosis.Location{Role: diagnosis.RoleLock, Frame: at, Ref: evidence.SiteRef(i)})
+		}
+	}
+	if s, at, ok := r.work(root); ok {
+		list = append(list, diagnosis.Location{Role: diagnosis.RoleHolder, Frame: at, Ref: evidence.ReleaseRef(s.Release)})
+	}
+	return list
+}

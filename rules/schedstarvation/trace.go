@@ -1,0 +1,272 @@
+package schedstarvation
+
+import (
+	"slices"
+
+	"github.com/gopostmortem/postmortem/analyze/diagnosis"
+	"github.com/gopostmortem/postmortem/analyze/diagnosis/derive"
+	"github.com/gopostmortem/postmortem/analyze/evidence"
+)
+
+// course is one run of the rule over a Timeline.
+type course struct {
+	p    *diagnosis.Pass
+	c    *evidence.Case
+	t    *derive.Timeline
+	line *evidence.Timeline
+	kins []derive.Kin // of the program, without the runtime's own
+}
+
+func newCourse(p *diagnosis.Pass, t *derive.Timeline) *course {
+	s := &course{p: p, c: p.Case, t: t, line: t.Line}
+	s.kins = slices.DeleteFunc(t.Kins(), func(k derive.Kin) bool { return k.System })
+	return s
+}
+
+// judge looks for the four ways in which goroutines are kept waiting, the one that explains most first, and tells one of them.
+func (s *course) judge() {
+	if float64(s.line.SpanNS) < 1e6*s.p.Limit("min-span-ms") {
+		s.p.Silent("the timeline is %s long: too short to tell", derive.Lasting(s.line.SpanNS))
+		return
+	}
+	s.p.Silent("no goroutine keeps the processors from others: running %.2f at a time, ready %.2f, of those that became ready 99 %% ran within %s",
+		s.mean(s.line.RunNS), s.mean(s.line.ReadyNS), derive.Lasting(s.line.Latency.Quantile(0.99)))
+	for _, look := range []func() bool{s.stubborn, s.held, s.serial, s.overload} {
+		if look() {
+			return
+		}
+	}
+}
+
+// mean is a sum over goroutines as the number of them at a time.
+func (s *course) mean(ns uint64) float64 { return s.line.ShareOf(ns) }
+
+// late is how many waits for a processor were longer than the limit.
+func (s *course) late() uint64 {
+	return s.line.Latency.Total() - s.line.Latency.Below(int64(1e6*s.p.Limit("min-latency-ms")))
+}
+
+// slow reports whether goroutines that became ready waited for long, more often than those were preempted that keep the processors.
+func (s *course) slow(hogs []derive.Kin) bool {
+	var own uint64
+	for i := range hogs {
+		if a, ok := s.line.Actor(hogs[i].Top); ok {
+			own += a.Preempted
+		}
+	}
+	return float64(s.line.Latency.Quantile(0.99)) >= 1e6*s.p.Limit("min-latency-ms") && s.late() >= minLate+min(own, s.late())
+}
+
+// minLate is the number of long waits for a processor below which a quantile says nothing.
+const minLate = 10
+
+// hogs are the kins of few goroutines, each of which ran for a large part of the time and was hardly ever off the processor by itself.
+func (s *course) hogs() (list []derive.Kin, share float64) {
+	few := 0
+	for _, k := range s.kins {
+		alone := s.mean(k.RunNS) / float64(max(k.Peak, 1))
+		if alone < hogShare || k.TopRuns == 0 || float64(k.TopRunNS)/float64(k.TopRuns) < 1e6*hogStretchMS {
+			continue
+		}
+		few += k.Peak
+		share += s.mean(k.RunNS)
+		list = append(list, k)
+	}
+	if float64(few) >= s.p.Limit("crowd") {
+		return nil, 0
+	}
+	return list, share
+}
+
+// What a hog is, beside the share of all processors that the rule has a limit for.
+const (
+	hogShare     = 0.2 // of the time, each goroutine: four of them to a processor
+	hogStretchMS = 4   // mean stretch on a processor: preemption gives 10 ms, a stage of a pipeline microseconds
+)
+
+// capacity is how many goroutines could run at a time, on average: GOMAXPROCS may be lowered or raised on the way. Where nothing is known of
+// the processors it is what was used; sure is false then.
+func (s *course) capacity() (n float64, sure bool) {
+	if s.line.Procs == 0 {
+		return max(s.mean(s.line.RunNS+s.line.SystemNS), 1), false
+	}
+	told := s.mean(s.line.RunNS + s.line.SystemNS + s.line.SyscallNS + s.line.IdleNS) // those in system calls may or may not have one
+	return min(float64(s.line.Procs), max(told, 1)), true
+}
+
+// held looks for a few goroutines that have all processors while those of other go statements are ready.
+func (s *course) held() bool {
+	hogs, share := s.hogs()
+	if len(hogs) == 0 {
+		return false
+	}
+	ready := s.line.ReadyNS
+	for i := range hogs {
+		ready -= min(ready, hogs[i].ReadyNS)
+	}
+	victims := s.mean(ready)
+	n, sure := s.capacity()
+	if share < s.p.Limit("min-share")*n {
+		return false
+	}
+	list, count := s.victims(hogs)
+	switch {
+	case victims < s.p.Limit("few-ready") || count < minVictims:
+		s.p.Silent("%s of the processor time goes to %s, and hardly anybody else wants to run (%.2f at a time)", derive.Percent(share/n),
+			s.name(&hogs[0]), victims)
+		return false
+	case !s.slow(hogs):
+		s.p.Silent("%s of the processor time goes to %s, but who becomes ready runs soon: 99 %% within %s", derive.Percent(share/n),
+			s.name(&hogs[0]), derive.Lasting(s.line.Latency.Quantile(0.99)))
+		return false
+	}
+	s.p.Report(s.heldFinding(holding{hogs: hogs, share: share, capacity: n, sure: sure, ready: victims, victims: list, count: count}))
+	return true
+}
+
+// minVictims is the number of goroutines of other go statements below which nobody is starved: a producer and its consumer.
+const minVictims = 3
+
+// holding is what held found.
+type holding struct {
+	hogs                   []derive.Kin
+	share, capacity, ready float64
+	sure                   bool
+	victims                []derive.Kin
+	count                  int
+}
+
+// victims are the kins that were ready for long, and how many goroutines they have.
+func (s *course) victims(hogs []derive.Kin) (list []derive.Kin, count int) {
+	for _, k := range s.kins {
+		own := slices.ContainsFunc(hogs, func(h derive.Kin) bool { return h.Top == k.Top && h.Lone == k.Lone && slices.Equal(h.Spawns, k.Spawns) })
+		if !own && s.mean(k.ReadyNS) >= victimShare {
+			list = append(list, k)
+			count += k.Peak
+		}
+	}
+	slices.SortStableFunc(list, func(a, b derive.Kin) int {
+		switch {
+		case a.ReadyNS > b.ReadyNS:
+			return -1
+		case a.ReadyNS < b.ReadyNS:
+			return 1
+		}
+		return 0
+	})
+	return list, count
+}
+
+// victimShare is the part of the time that the goroutines of a go statement must have been ready, all together, to be told of.
+const victimShare = 0.02
+
+// stubborn looks for goroutines that keep a processor far beyond the time slice of the scheduler, so that others, or a stop of the world,
+// have to wait for them.
+func (s *course) stubborn() bool {
+	long := int64(1e6 * s.p.Limit("long-run-ms"))
+	for _, k := range s.kins {
+		if k.TopRuns == 0 || k.TopRunNS/k.TopRuns < uint64(long) {
+			continue
+		}
+		runs, sum := s.longRuns(k, long)
+		waits := s.pauses(long, runs)
+		ready := s.mean(s.line.ReadyNS - min(s.line.ReadyNS, k.ReadyNS))
+		if s.mostOfOne(runs) < minLongRuns || 2*sum < k.RunNS {
+			continue
+		}
+		if len(waits) == 0 && ready < s.p.Limit("few-ready") {
+			s.p.Silent("%s keeps a processor for up to %s at a time, but nobody waits for it", s.name(&k), derive.Lasting(int64(k.TopMaxRun)))
+			continue
+		}
+		s.p.Report(s.stubbornFinding(k, runs, waits, ready))
+		return true
+	}
+	return false
+}
+
+// minLongRuns is the number of long stretches from which they are no accident.
+const minLongRuns = 3
+
+// longRuns are the longest stretches on a processor of the goroutines of a kin, by their rows of Episodes.
+func (s *course) longRuns(k derive.Kin, long int64) (rows []int, sum uint64) {
+	for i := range s.line.Episodes {
+		e := &s.line.Episodes[i]
+		if e.Kind != evidence.EpisodeRun || e.NS < long || !s.belongs(e.Goroutine, k) {
+			continue
+		}
+		rows = append(rows, i)
+		sum += uint64(e.NS)
+	}
+	return rows, sum
+}
+
+// mostOfOne is how many of the stretches one goroutine has, of those the one with the most. Of a crowd of handlers each has one on a busy host.
+func (s *course) mostOfOne(runs []int) int {
+	most, of := 0, map[int64]int{}
+	for _, i := range runs {
+		g := s.line.Episodes[i].Goroutine
+		of[g]++
+		most = max(most, of[g])
+	}
+	return most
+}
+
+// belongs reports whether a goroutine is one of a kin.
+func (s *course) belongs(goroutine int64, k derive.Kin) bool {
+	if goroutine == k.Top {
+		return true
+	}
+	a, ok := s.line.Actor(goroutine)
+	return ok && slices.Contains(k.Spawns, a.Spawn)
+}
+
+// pauses are the stops of the world that took long while one of the stretches lasted, by their rows of Episodes.
+func (s *course) pauses(long int64, runs []int) []int {
+	var rows []int
+	for i := range s.line.Episodes {
+		e := &s.line.Episodes[i]
+		if e.Kind != evidence.EpisodePause || e.NS < long/2 {
+			continue
+		}
+		for _, k := range runs {
+			r := &s.line.Episodes[k]
+			if r.Goroutine != e.Goroutine && r.StartNS < e.StartNS+e.NS && e.StartNS < r.StartNS+r.NS {
+				rows = append(rows, i)
+				break
+			}
+		}
+	}
+	return rows
+}
+
+// overload looks for more ready goroutines than processors most of the time, all processors at work, and nobody who has them alone.
+func (s *course) overload() bool {
+	n := float64(max(s.line.Procs, 1))
+	crowded := 0
+	for _, v := range s.line.Slices {
+		if float64(v.ReadyNS) >= 1000*n {
+			crowded++
+		}
+	}
+	p99 := s.line.Latency.Quantile(0.99)
+	busy := s.mean(s.line.RunNS+s.line.SystemNS) >= overloadBusy*n
+	if s.line.Procs == 0 || s.mean(s.line.ReadyNS) < s.p.Limit("overload-ready")*n || 4*crowded < 3*len(s.line.Slices) ||
+		float64(p99) < 1e6*s.p.Limit("overload-latency-ms") || s.late() < minLate {
+		return false
+	}
+	if !busy {
+		s.p.Silent("goroutines were ready and did not run (99 %% within %s) although processors had no work: the host was busy", derive.Lasting(p99))
+		return false
+	}
+	list, _ := s.victims(nil)
+	if len(list) == 0 || 4*list[0].ReadyNS >= 3*s.line.ReadyNS {
+		s.p.Silent("%.1f goroutines are ready at a time, nearly all of one go statement: they share the processors as equals, a busy machine",
+			s.mean(s.line.ReadyNS))
+		return false
+	}
+	s.p.Report(s.overloadFinding(list, p99))
+	return true
+}
+
+// overloadBusy is the part of the processor time that must be used to speak of too much work.
+const overloadBusy = 0.8

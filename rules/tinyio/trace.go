@@ -1,0 +1,290 @@
+package tinyio
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/gopostmortem/postmortem/analyze/diagnosis"
+	"github.com/gopostmortem/postmortem/analyze/diagnosis/derive"
+	"github.com/gopostmortem/postmortem/analyze/evidence"
+)
+
+// traceLimits are the thresholds for execution traces.
+var traceLimits = []diagnosis.Limit{
+	{Name: "trace-span", Doc: "seconds that a trace, and the calls at a line, must last", Default: 0.1, Origin: "in less, the start of a program is all there is"},
+	{Name: "trace-calls", Doc: "reads or writes a second at one line by one goroutine", Default: 20000,
+		Origin: "separated ill textbook programs from healthy ones; measured: one-byte reads 1,000,000 a second"},
+	{Name: "trace-call-ns", Doc: "nanoseconds that such a call may take on average", Default: 10000,
+		Origin: "measured: one byte 250 to 700 ns, 4 KiB 600 to 1,300 ns, 1 MiB over 50 us (Go 1.22 and 1.26)"},
+	{Name: "trace-waits", Doc: "share of the calls from which waits for the peer make them a conversation", Default: 0.1,
+		Origin: "a message that is waited for takes two reads and a wait; a parser waits once in some hundred calls"},
+	{Name: "trace-window", Doc: "share of the span in which the calls must go on", Default: 0.1, Origin: "less is an episode, the reading of a configuration for instance"},
+}
+
+// manner is what the frames between the program and the system call say about the size.
+type manner uint8
+
+const (
+	plain    manner = iota // the program reads or writes as much as it likes
+	bytewise               // a byte, a rune, a field
+	buffered               // a buffer or a copying loop of the library lies between
+)
+
+// stream is the calls at one line of the program, in one direction.
+type stream struct {
+	frame  evidence.Frame
+	helper evidence.Frame // a method of the program that only hands on what it was given; none: zero
+	write  bool
+	manner manner
+	callee string
+	sites  []int
+	count  uint64
+	total  uint64
+	top    map[int64]uint64
+	first  int64
+	last   int64
+	waits  uint64 // for the peer, at the line
+	bench  bool
+	size   int64 // from a core of the same process: the longest, 0 when not known
+	sized  int   // transfers that told it
+}
+
+// traced is one run of the rule over a Timeline.
+type traced struct {
+	p       *diagnosis.Pass
+	c       *evidence.Case
+	f       *derive.Frames
+	t       *derive.Timeline
+	streams []stream
+	index   map[streamKey]int
+}
+
+type streamKey struct {
+	function string
+	line     int
+	write    bool
+}
+
+func runTrace(p *diagnosis.Pass, f *derive.Frames, t *derive.Timeline) {
+	y := &traced{p: p, c: p.Case, f: f, t: t, index: map[streamKey]int{}}
+	if float64(t.Line.SpanNS) < p.Limit("trace-span")*1e9 {
+		p.Silent("the trace spans %s, which is too short", derive.Lasting(t.Line.SpanNS))
+		return
+	}
+	p.Silent("no goroutine makes %g reads or writes a second at one line", p.Limit("trace-calls"))
+	for i := range t.Line.Sites {
+		y.site(i)
+	}
+	y.transfers()
+	slices.SortStableFunc(y.streams, func(a, b stream) int { return cmp.Compare(b.count, a.count) })
+	for i := range y.streams {
+		y.judge(&y.streams[i])
+	}
+}
+
+// site adds a site: a system call that moves bytes, or a wait for a connection.
+func (y *traced) site(i int) {
+	site, spot := &y.t.Line.Sites[i], y.t.Site(i)
+	call := site.Kind == evidence.SiteSyscall && spot.Moves()
+	wait := site.Kind == evidence.SiteBlock && site.Reason == "network"
+	if !call && !wait || spot.Own || spot.User < 0 {
+		return
+	}
+	s := y.c.Stack(site.Stack)
+	if _, own := derive.Has(s, ownReads...); own {
+		return
+	}
+	at := beyondForwarder(y.f, s, spot.User)
+	key := streamKey{s.At(at).Function, s.At(at).Line, writes(s, spot)}
+	n, ok := y.index[key]
+	if !ok {
+		n = len(y.streams)
+		y.index[key] = n
+		y.streams = append(y.streams, stream{frame: s.At(at), write: key.write, manner: y.mannerOf(s, spot.User),
+			top: map[int64]uint64{}, first: site.FirstNS})
+		if at != spot.User {
+			y.streams[n].helper = s.At(spot.User)
+		}
+	}
+	y.streams[n].add(site, i, call)
+	y.streams[n].bench = y.streams[n].bench || benchmarked(s, at)
+	if spot.User > 0 {
+		y.streams[n].callee = s.At(spot.User - 1).Function
+	}
+}
+
+// benchmarked reports whether the line stands in the body of a benchmark.
+func benchmarked(s evidence.Stack, at int) bool {
+	return at+1 < s.Len() && strings.HasPrefix(s.At(at+1).Function, "testing.(*B).")
+}
+
+// writes reports the direction of a call or wait.
+func writes(s evidence.Stack, spot derive.Spot) bool {
+	if spot.Syscall != "" {
+		return strings.Contains(spot.Syscall, "write") || strings.Contains(spot.Syscall, "send")
+	}
+	_, found := derive.Has(s, "internal/poll.(*FD).Write", "internal/poll.(*FD).Writev")
+	return found
+}
+
+func (s *stream) add(site *evidence.Site, i int, call bool) {
+	if !call {
+		s.waits += site.Count
+		return
+	}
+	s.sites = append(s.sites, i)
+	s.count += site.Count
+	s.total += site.TotalNS
+	s.first, s.last = min(s.first, site.FirstNS), max(s.last, site.LastNS)
+	for _, share := range site.Top {
+		s.top[share.Goroutine] += share.Count
+	}
+}
+
+// busiest is the goroutine that makes most of the calls.
+func (s *stream) busiest() (id int64, count uint64) {
+	for g, n := range s.top {
+		if n > count || (n == count && g < id) {
+			id, count = g, n
+		}
+	}
+	return id, count
+}
+
+func (s *stream) seconds() float64 { return float64(max(s.last-s.first, 1)) / 1e9 }
+
+// mannerOf looks at the frames between the system call and the program's line.
+func (y *traced) mannerOf(s evidence.Stack, user int) manner {
+	found := plain
+	for i := range s.Len() {
+		name := s.At(i).Function
+		if bytewiseCalls[derive.BaseName(name)] || strings.HasPrefix(name, "fmt.(*readRune).") {
+			found = bytewise
+		}
+		if i >= user {
+			break
+		}
+		pkg := derive.Package(name)
+		switch {
+		case strings.HasPrefix(name, "fmt.Fprint"), strings.HasPrefix(name, "fmt.Fscan"):
+			found = bytewise
+		case !plainPackages[pkg] && y.f.Owner(s.FrameID(i)) == derive.OwnerStandard, bulkCalls[name]:
+			return buffered
+		}
+	}
+	return found
+}
+
+// bytewiseCalls are names of functions that move a byte, a rune or a field.
+var bytewiseCalls = map[string]bool{"ReadByte": true, "WriteByte": true, "ReadRune": true, "WriteRune": true, "UnreadByte": true,
+	"readByte": true, "writeByte": true, "readRune": true, "writeRune": true}
+
+// plainPackages hand on what they are given, without a buffer of their own.
+var plainPackages = map[string]bool{"os": true, "net": true, "io": true, "fmt": true, "syscall": true, "internal/poll": true,
+	"internal/syscall/unix": true, "internal/runtime/syscall": true, "internal/runtime/syscall/linux": true, "encoding/binary": true}
+
+// bulkCalls of these packages move as much as they can.
+var bulkCalls = map[string]bool{"io.Copy": true, "io.CopyBuffer": true, "io.CopyN": true, "io.copyBuffer": true, "io.ReadAll": true,
+	"os.ReadFile": true, "os.WriteFile": true, "os.readFileContents": true, "os.(*File).ReadFrom": true, "os.(*File).WriteTo": true,
+	"os.genericReadFrom": true, "os.genericWriteTo": true, "net.genericReadFrom": true, "net.genericWriteTo": true,
+	"net.(*TCPConn).ReadFrom": true, "net.(*TCPConn).WriteTo": true, "os.(*File).ReadAt": true, "os.(*File).WriteAt": true,
+	"internal/poll.(*FD).Pread": true, "internal/poll.(*FD).Pwrite": true}
+
+// transfers takes sizes from a core of the same process, where the evidence holds one.
+func (y *traced) transfers() {
+	for _, t := range y.c.Transfers {
+		g, ok := y.c.Goroutines().ByID(t.Goroutine)
+		if !ok || t.Length < 1 {
+			continue
+		}
+		s := y.c.Stack(g.Stack)
+		at, ok := y.f.UserFrameFrom(s, min(max(t.Depth, 0), s.Len()))
+		if !ok {
+			continue
+		}
+		at = beyondForwarder(y.f, s, at)
+		if n, ok := y.index[streamKey{s.At(at).Function, s.At(at).Line, t.Write}]; ok {
+			y.streams[n].size = max(y.streams[n].size, t.Length)
+			y.streams[n].sized++
+		}
+	}
+}
+
+// judge reports a stream of calls that is too fast for large ones.
+func (y *traced) judge(s *stream) {
+	id, count := s.busiest()
+	rate := float64(count) / s.seconds()
+	switch {
+	case count == 0, s.seconds() < y.p.Limit("trace-span"), rate < y.p.Limit("trace-calls"),
+		float64(s.total) > y.p.Limit("trace-call-ns")*float64(s.count), y.t.Line.ShareOf(uint64(s.last-s.first)) < y.p.Limit("trace-window"):
+	case s.size > int64(y.p.Limit("max-bytes")):
+		y.p.Silent("%s makes %.0f calls a second of up to %d bytes each", derive.Short(s.frame.Function), rate, s.size)
+	case s.manner == buffered && s.size == 0:
+		y.p.Silent("%s makes %.0f calls a second through %s, which has a buffer", derive.Short(s.frame.Function), rate, s.callee)
+	case float64(s.waits) >= y.p.Limit("trace-waits")*float64(s.count):
+		y.p.Silent("%s makes %.0f calls a second and waits for its peer %d times in %d: a conversation", derive.Short(s.frame.Function), rate, s.waits, s.count)
+	case s.bench:
+		y.p.Silent("%s is the body of a benchmark, which goes round on purpose", derive.Short(s.frame.Function))
+	default:
+		y.p.Report(y.finding(s, id, rate))
+	}
+}
+
+func (y *traced) finding(s *stream, id int64, rate float64) diagnosis.Finding {
+	end, role, fix := "reads", diagnosis.RoleReader, readFix
+	if s.write {
+		end, role, fix = "writes", diagnosis.RoleWriter, writeFix
+	}
+	refs := siteRefs(s.sites)
+	var victims []evidence.Ref
+	subject := refs[0]
+	if ref := evidence.GoroutineRef(id); y.c.Resolve(ref) {
+		subject, victims = ref, []evidence.Ref{ref}
+	}
+	f := diagnosis.Finding{
+		Subject: subject, Victims: victims,
+		Claim: fmt.Sprintf("goroutine %d makes %s %s a second, in %s", id, derive.Amount(rate), end, derive.Short(s.frame.Function)),
+		Because: []diagnosis.Reason{{Refs: refs, Text: fmt.Sprintf("%d system calls through %s from %s to %s, of %s each on average: %s of a processor in the kernel",
+			s.count, s.callee, derive.Lasting(s.first), derive.Lasting(s.last), derive.Lasting(int64(s.total/s.count)),
+			derive.Percent(float64(s.total)/1e9/s.seconds()))}},
+		Locations:  s.lines(role),
+		Confidence: diagnosis.Possible, Severity: diagnosis.Warning, Fix: fix,
+		Settle: "the length of the buffer: a core of the living process shows it, and strace -f -e trace=read,write prints what each call moves",
+		Next:   []string{"strace -f -c -e trace=read,write,recvfrom,sendto -p PID for some seconds, on the living process"},
+	}
+	switch {
+	case s.size > 0:
+		f.Confidence = diagnosis.Likely
+		f.Because = append(f.Because, diagnosis.Reason{Refs: refs, Text: fmt.Sprintf("a core of the process shows the buffer: %s", amount(s.size))})
+	case s.manner == bytewise:
+		f.Confidence = diagnosis.Likely
+		f.Because = append(f.Because, diagnosis.Reason{Refs: refs, Text: "what lies between the program and the call goes byte by byte or field by field"})
+		fallthrough
+	default:
+		f.Against = append(f.Against, diagnosis.Reason{Refs: refs, Text: "how many bytes a call moves is not in a trace: only how often it is made and how long it takes"})
+	}
+	return f
+}
+
+// lines are the call of the program, and the method of the program that handed it on.
+func (s *stream) lines(role diagnosis.Role) []diagnosis.Location {
+	ref := evidence.SiteRef(s.sites[0])
+	list := []diagnosis.Location{{Role: role, Frame: s.frame, Ref: ref}}
+	if s.helper.Function != "" {
+		list = append(list, diagnosis.Location{Role: role, Frame: s.helper, Ref: ref})
+	}
+	return list
+}
+
+func siteRefs(sites []int) []evidence.Ref {
+	var list []evidence.Ref
+	for _, i := range sites[:min(len(sites), maxSites)] {
+		list = append(list, evidence.SiteRef(i))
+	}
+	return list
+}
+
+// maxSites is how many sites a reason cites.
+const maxSites = 5
