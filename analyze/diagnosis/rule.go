@@ -48,7 +48,7 @@ type Limit struct {
 var Classes = []string{
 	"crash-nil", "crash-panic", "crash-fatal", "crash-stack-overflow", "crash-oom", "crash-signal",
 	"deadlock-lock", "deadlock-comm", "lock-hog", "resource-exhaustion", "busy-yield", "sched-starvation", "tiny-io",
-	"gil-hog", "blocked-event-loop", "lock-hot", "slow-dependency", "goroutine-explosion", "goroutine-leak", "gc-pressure", "syscall-churn",
+	"gil-hog", "blocked-event-loop", "lock-hot", "ping-pong", "slow-dependency", "goroutine-explosion", "goroutine-leak", "gc-pressure", "syscall-churn",
 	"accept-backlog",
 }
 

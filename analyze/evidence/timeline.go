@@ -100,6 +100,8 @@ type Site struct {
 	Count   uint64 // how often it began
 	TotalNS uint64
 	OpenNS  uint64 // of TotalNS: of those that had not ended, until the end
+	Fresh   uint64 // of those that ended and took time: by goroutines that had not run since the beginning, or since they were created
+	FreshNS uint64 // their part of TotalNS
 	MaxNS   uint64
 	Hist    Histogram // of those that ended
 	BusyNS  uint64    // time in which at least one goroutine was there

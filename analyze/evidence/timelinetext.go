@@ -119,6 +119,8 @@ func (s *Site) visit(f fields) {
 	count(f, "count", &s.Count)
 	count(f, "total", &s.TotalNS)
 	count(f, "opentime", &s.OpenNS)
+	count(f, "fresh", &s.Fresh)
+	count(f, "freshtime", &s.FreshNS)
 	count(f, "max", &s.MaxNS)
 	s.Hist.visit(f, "hist")
 	count(f, "busy", &s.BusyNS)

@@ -143,7 +143,7 @@ func (m *maker) legs(a *evidence.Activity) ([]Leg, int) {
 		leg := &a.Path[i]
 		step := Leg{Goroutine: leg.Goroutine, State: leg.State.String(), Reason: Clip(leg.Reason, maxSentence), StartNS: leg.StartNS, NS: leg.NS,
 			Text: m.stateWord(leg.State, leg.Reason, leg.Stack)}
-		if leg.State != evidence.ActRunning {
+		if leg.State == evidence.ActBlocked || leg.State == evidence.ActSyscall { // of others the stack is that of somebody else, or of later
 			step.Text += m.lineOf(leg.Stack)
 		}
 		if f, ok := m.notableFrame(leg.Stack); ok {
@@ -152,6 +152,18 @@ func (m *maker) legs(a *evidence.Activity) ([]Leg, int) {
 		out = append(out, step)
 	}
 	return out, len(a.Path) - len(out)
+}
+
+// Longest are the n longest legs, in the order of time.
+func (s *Slow) Longest(n int) []Leg {
+	if len(s.Legs) <= n {
+		return s.Legs
+	}
+	legs := slices.Clone(s.Legs)
+	slices.SortStableFunc(legs, func(x, y Leg) int { return cmp.Compare(y.NS, x.NS) })
+	legs = legs[:n]
+	slices.SortStableFunc(legs, func(x, y Leg) int { return cmp.Compare(x.StartNS, y.StartNS) })
+	return legs
 }
 
 // stateWord is what a goroutine did in a stretch of time.
@@ -231,7 +243,9 @@ func (m *maker) pathText(a *evidence.Activity) string {
 const restShare = 0.01
 
 // named reports whether a part of an activity is large enough to be named.
-func named(a *evidence.Activity, part int64) bool { return float64(part) >= restShare*float64(a.NS) && part > 0 }
+func named(a *evidence.Activity, part int64) bool {
+	return float64(part) >= restShare*float64(a.NS) && part > 0
+}
 
 func (m *maker) describeActivity(a *evidence.Activity) string {
 	kind := m.kindOf(a)

@@ -21,6 +21,7 @@ type WaitingPlace struct {
 	Ref      string    `json:"ref,omitempty"`
 	Kind     string    `json:"kind,omitempty"` // "block" or "syscall"
 	Reason   string    `json:"reason,omitempty"`
+	Call     string    `json:"call,omitempty"`     // the call of package sync that waited, where the reason is sync
 	Location *Location `json:"location,omitempty"` // the innermost line of the program's own
 	Count    uint64    `json:"count"`
 	TotalNS  uint64    `json:"total_ns"`
@@ -33,7 +34,7 @@ func (w *WaitingPlace) What() string {
 	if w.Kind == evidence.SiteSyscall.String() {
 		return "system call"
 	}
-	return w.Reason
+	return cmp.Or(w.Call, w.Reason)
 }
 
 // Started is a go statement with what its goroutines did.
@@ -57,8 +58,8 @@ func (m *maker) waitingPlaces() []WaitingPlace {
 	var list []int
 	for i := range l.Sites {
 		s := &l.Sites[i]
-		waits := s.Kind == evidence.SiteBlock && !ofRuntime[s.Reason] || s.Kind == evidence.SiteSyscall
-		if waits && s.TotalNS > 0 && s.Stack != 0 {
+		waits := s.Kind == evidence.SiteBlock && s.Reason != "" && !ofRuntime[s.Reason] || s.Kind == evidence.SiteSyscall
+		if waits && s.TotalNS > 0 && s.Stack != 0 && !m.runtimeStack(s.Stack) {
 			list = append(list, i)
 		}
 	}
@@ -66,11 +67,25 @@ func (m *maker) waitingPlaces() []WaitingPlace {
 	var out []WaitingPlace
 	for _, i := range list[:min(len(list), maxPlaces)] {
 		s := &l.Sites[i]
-		ref := evidence.SiteRef(i)
-		out = append(out, WaitingPlace{Ref: m.cite(ref), Kind: s.Kind.String(), Reason: Clip(s.Reason, maxSentence),
+		ref, call := evidence.SiteRef(i), ""
+		if s.Reason == "sync" {
+			call = m.syncCall(s.Stack)
+		}
+		out = append(out, WaitingPlace{Ref: m.cite(ref), Kind: s.Kind.String(), Reason: Clip(s.Reason, maxSentence), Call: Clip(call, maxSentence),
 			Location: m.locationOf(s.Stack, ref), Count: s.Count, TotalNS: s.TotalNS, Waits: spreadOf(&s.Hist, s.MaxNS), Peak: s.Peak})
 	}
 	return out
+}
+
+// runtimeStack reports whether a stack is that of a goroutine of the runtime, or of the tracer: its outermost function is theirs
+// (isSystemGoroutine in runtime/traceback.go).
+func (m *maker) runtimeStack(id evidence.StackID) bool {
+	s := m.c.Stack(id)
+	if s.Len() == 0 || s.Elided > 0 {
+		return false
+	}
+	f := s.At(s.Len() - 1).Function
+	return strings.HasPrefix(f, "runtime.") && f != "runtime.main" || strings.HasPrefix(f, "runtime/trace.") || strings.HasPrefix(f, "runtime/pprof.")
 }
 
 // started are the go statements whose goroutines ran the longest.
@@ -141,8 +156,8 @@ func (m *maker) waitWord(reason string, id evidence.StackID) string {
 	return Clip(reason, maxSentence) + " wait"
 }
 
-// syncCall is the call of package sync that blocked: "sync.Mutex.Lock". The reason "sync" is what Mutex, RWMutex, WaitGroup and the runtime's
-// own semaphores share: the stack tells them apart. It is empty when that is not known.
+// syncCall is the call that blocked for the reason "sync": "sync.Mutex.Lock", or "runtime.gcStart" for one of the runtime's own semaphores. They
+// share the reason; the stack tells them apart. It is empty when that is not known.
 func (m *maker) syncCall(id evidence.StackID) string {
 	call := ""
 	for i, f := range m.c.Stack(id).All() {
@@ -152,6 +167,9 @@ func (m *maker) syncCall(id evidence.StackID) string {
 		}
 		if name, ok := strings.CutPrefix(f.Function, "sync.(*"); ok {
 			call = "sync." + strings.Replace(name, ").", ".", 1)
+		}
+		if call == "" && strings.HasPrefix(f.Function, "runtime.") && !strings.HasPrefix(f.Function, "runtime.gopark") && !strings.HasPrefix(f.Function, "runtime.sem") {
+			return f.Function // runtime/sema.go is below it
 		}
 	}
 	return call

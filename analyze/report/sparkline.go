@@ -49,7 +49,7 @@ func (c *Course) Sparks(columns int, plain, short bool) []SparkRow {
 	var rows []SparkRow
 	for i := range c.Rows {
 		r := &c.Rows[i]
-		if short && c.dull(r) {
+		if r.Name == "events" || short && c.dull(r) { // how many events there were says something about the trace alone
 			continue
 		}
 		rows = append(rows, SparkRow{Label: c.label(r), Line: pad(Spark(r.Join(per), c.top(r, per), plain), n), Note: c.note(r)})
@@ -71,7 +71,7 @@ const (
 func (c *Course) dull(r *CourseRow) bool {
 	least, most := r.Range()
 	switch r.Name {
-	case "ended", "events":
+	case "ended":
 		return true
 	case "alive", "heap":
 		return least == most

@@ -109,6 +109,9 @@ func (y *traced) reportSpin(s *derive.Spin) {
 		Settle: "a CPU profile, or a core of the living process: it shows the machine loop",
 	}
 	weak := s.Shape == derive.PollClock || s.Shape == derive.PollContext
+	if s.Shape == derive.PollContext { // most often a loop whose work is cheaper than to ask before each piece of it
+		f.Severity = diagnosis.Info
+	}
 	if weak || float64(s.Samples) < y.p.Limit("spin-sure") {
 		f.Confidence = diagnosis.Possible
 		f.Against = append(f.Against, diagnosis.Reason{Refs: refs(s.Sites), Text: fmt.Sprintf(

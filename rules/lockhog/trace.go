@@ -16,7 +16,7 @@ var traceLimits = []diagnosis.Limit{
 	{Name: "mean-waiters", Doc: "goroutines that must wait for the lock on average over the span", Default: 2,
 		Origin: "separated ill textbook programs from healthy ones"},
 	{Name: "min-waits", Doc: "waits for the lock that there must be", Default: 20, Origin: "fewer are an incident and not a state"},
-	{Name: "median-wait", Doc: "milliseconds that half of the waits must last", Default: 5,
+	{Name: "typical-wait", Doc: "milliseconds of the waits to which half of the waited time belongs (without known holds: that half of the waits last)", Default: 5,
 		Origin: "separated ill textbook programs from hot locks, whose waits end within a time slice"},
 	{Name: "min-hold", Doc: "milliseconds of the holds to which half of the held time belongs", Default: 1,
 		Origin: "a mutex whose first waiter stands for over 1 ms goes into starvation mode (starvationThresholdNs, sync/mutex.go)"},
@@ -80,11 +80,12 @@ func (r *traced) judge(l *derive.ContendedLock) {
 	}
 	chain := r.t.Behind(l)
 	root := &chain[len(chain)-1]
-	switch known := float64(root.Known); {
+	known, least := float64(root.Known), r.p.Limit("min-hold")*1e6
+	switch {
 	case len(root.Lock.Releases) == 0:
 		r.p.Open("goroutines waited for %s for %s in all, and nobody was seen to let it go", l.Name, derive.Lasting(int64(l.WaitNS)))
-	case root.Lock.HoldNS > 0 && float64(root.Heavy) < r.p.Limit("min-hold")*1e6:
-		r.p.Silent("%s is waited for, but held for %s at a time: see lock-hot", l.Name, derive.Lasting(root.Heavy))
+	case v != stalled && root.Lock.HoldNS > 0 && !root.Slow(least), v == stalled && float64(root.Lock.MaxHold) < least:
+		r.p.Silent("%s is waited for, but seldom held for long (%s at a time): see lock-hot", l.Name, derive.Typical(&root.Lock.Holds, 0.5, root.Lock.MaxHold))
 	case root.Known > 0 && float64(root.Collector) >= known/2:
 		r.p.Silent("%s is waited for while its holders wait for the garbage collector: see gc-pressure", l.Name)
 	case root.Known > 0 && float64(root.Ready) >= known/2:
@@ -97,11 +98,14 @@ func (r *traced) judge(l *derive.ContendedLock) {
 // figure says which of the thresholds a lock is over.
 func (r *traced) figure(l *derive.ContendedLock) verdict {
 	mean := l.Mean(r.line) / l.Several
-	median := float64(l.Hist.Quantile(0.5)) / 1e6
+	typical := float64(derive.Weighty(&l.Hist)) / 1e6
+	if l.HoldNS == 0 {
+		typical = float64(l.Hist.Quantile(0.5)) / 1e6 // no holds tell a hot lock apart
+	}
 	busy := r.line.ShareOf(l.BusyNS)
 	switch {
 	case busy >= r.p.Limit("contended") && mean >= r.p.Limit("mean-waiters") &&
-		float64(l.Waits) >= r.p.Limit("min-waits") && median >= r.p.Limit("median-wait"):
+		float64(l.Waits) >= r.p.Limit("min-waits") && typical >= r.p.Limit("typical-wait"):
 		return sustained
 	case r.writersStarve(l):
 		return writers

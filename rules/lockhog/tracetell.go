@@ -85,7 +85,7 @@ func (r *traced) claim(l *derive.ContendedLock, v verdict, chain []derive.Holdin
 		text = fmt.Sprintf("up to %d goroutines wait at once, for as long as %s, for %s", l.Peak, derive.Lasting(int64(l.MaxWait)), lockNames(chain))
 	case writers:
 		sum := r.writerWaits(l)
-		text = fmt.Sprintf("writers wait %s (median of %d waits) for %s", derive.Lasting(sum.hist.Quantile(0.5)), sum.count, lockNames(chain))
+		text = fmt.Sprintf("writers wait %s (median of %d waits) for %s", derive.Typical(&sum.hist, 0.5, sum.max), sum.count, lockNames(chain))
 	default:
 		text = fmt.Sprintf("%.1f goroutines on average wait for %s, in %s of the time", l.Mean(r.line), lockNames(chain),
 			derive.Percent(r.line.ShareOf(l.BusyNS)))
@@ -96,7 +96,7 @@ func (r *traced) claim(l *derive.ContendedLock, v verdict, chain []derive.Holdin
 	case v == stalled:
 		text += fmt.Sprintf("; who holds it keeps it for up to %s and %s", derive.Lasting(int64(root.MaxHold)), w.what)
 	default:
-		text += fmt.Sprintf("; who holds it keeps it for %s at a time and %s", derive.Lasting(root.Holds.Quantile(0.5)), w.what)
+		text += fmt.Sprintf("; who holds it keeps it for %s on average and %s", derive.Lasting(int64(root.HoldNS/max(root.Holds.Total(), 1))), w.what)
 	}
 	if w.at.Function != "" {
 		text += fmt.Sprintf(" (%s)", derive.Short(w.at.Function))
@@ -130,11 +130,11 @@ func ratio(part, whole uint64) float64 {
 // queue is the figure that fired.
 func (r *traced) queue(l *derive.ContendedLock, v verdict) diagnosis.Reason {
 	text := fmt.Sprintf("%d waits for %s: half of them lasted over %s, one in a hundred over %s, the longest %s; somebody waited in %s of %s",
-		l.Waits, l.Name, derive.Lasting(l.Hist.Quantile(0.5)), derive.Lasting(l.Hist.Quantile(0.99)), derive.Lasting(int64(l.MaxWait)),
+		l.Waits, l.Name, derive.Typical(&l.Hist, 0.5, l.MaxWait), derive.Typical(&l.Hist, 0.99, l.MaxWait), derive.Lasting(int64(l.MaxWait)),
 		derive.Percent(r.line.ShareOf(l.BusyNS)), derive.Lasting(r.line.SpanNS))
 	if sum := r.writerWaits(l); v == writers {
 		text += fmt.Sprintf("; a writer waited in %s of it, half of the writers over %s, the longest %s", derive.Percent(r.line.ShareOf(sum.busy)),
-			derive.Lasting(sum.hist.Quantile(0.5)), derive.Lasting(int64(sum.max)))
+			derive.Typical(&sum.hist, 0.5, sum.max), derive.Lasting(int64(sum.max)))
 	}
 	if l.Open > 0 {
 		text += fmt.Sprintf("; %s at the end of the trace", derive.Count(l.Open, "goroutine was waiting", "goroutines were waiting"))
@@ -173,7 +173,7 @@ func (r *traced) holds(l *derive.ContendedLock) diagnosis.Reason {
 		return diagnosis.Reason{Refs: releaseRefs(l), Text: fmt.Sprintf("it was let go to a waiter %d times; how long it had been held is not in the trace", l.Released)}
 	}
 	return diagnosis.Reason{Refs: releaseRefs(l), Text: fmt.Sprintf("it was let go to a waiter %d times, after holds of at least %s (median), %s (one in a hundred), %s (longest), %s in all",
-		l.Released, derive.Lasting(l.Holds.Quantile(0.5)), derive.Lasting(l.Holds.Quantile(0.99)), derive.Lasting(int64(l.MaxHold)), derive.Lasting(int64(l.HoldNS)))}
+		l.Released, derive.Typical(&l.Holds, 0.5, l.MaxHold), derive.Typical(&l.Holds, 0.99, l.MaxHold), derive.Lasting(int64(l.MaxHold)), derive.Lasting(int64(l.HoldNS)))}
 }
 
 // otherWork is the share from which further parts of the holds are told.

@@ -74,7 +74,7 @@ func (r *traced) judge(l *derive.ContendedLock) {
 // short reports whether nobody keeps the lock for long.
 func (r *traced) short(l *derive.ContendedLock, root *derive.Holding) bool {
 	if root.Lock.HoldNS > 0 {
-		return float64(root.Heavy) < r.p.Limit("max-hold")*1e6
+		return !root.Slow(r.p.Limit("max-hold") * 1e6)
 	}
 	return float64(l.Hist.Quantile(0.5)) < r.p.Limit("max-wait")*1e6
 }
@@ -116,14 +116,14 @@ func (r *traced) held(root *derive.Holding) string {
 	if root.Lock.HoldNS == 0 {
 		return "an unknown time"
 	}
-	return derive.Lasting(root.Lock.Holds.Quantile(0.5))
+	return derive.Typical(&root.Lock.Holds, 0.5, root.Lock.MaxHold)
 }
 
 func (r *traced) because(l *derive.ContendedLock, root *derive.Holding) []diagnosis.Reason {
 	site, release := []evidence.Ref{evidence.SiteRef(l.Sites[0])}, []evidence.Ref(nil)
 	list := []diagnosis.Reason{
 		{Refs: site, Text: fmt.Sprintf("%d waits for %s in %s: half of them lasted over %s, one in a hundred over %s, the longest %s; at most %d goroutines waited at once",
-			l.Waits, l.Name, derive.Lasting(r.line.SpanNS), derive.Lasting(l.Hist.Quantile(0.5)), derive.Lasting(l.Hist.Quantile(0.99)),
+			l.Waits, l.Name, derive.Lasting(r.line.SpanNS), derive.Typical(&l.Hist, 0.5, l.MaxWait), derive.Typical(&l.Hist, 0.99, l.MaxWait),
 			derive.Lasting(int64(l.MaxWait)), l.Peak)},
 		{Refs: append([]evidence.Ref{{Kind: evidence.RefTimeline}}, site...),
 			Text: fmt.Sprintf("the waits for it add up to %s; in the same time goroutines ran for %s and were ready to for %s",
@@ -132,7 +132,7 @@ func (r *traced) because(l *derive.ContendedLock, root *derive.Holding) []diagno
 	if root.Lock.HoldNS > 0 {
 		release = append(release, evidence.ReleaseRef(root.Lock.Releases[0]))
 		list = append(list, diagnosis.Reason{Refs: release, Text: fmt.Sprintf("%s was let go to a waiter %d times, after holds of at least %s (median), %s (one in a hundred), %s (longest)",
-			root.Lock.Name, root.Lock.Released, derive.Lasting(root.Lock.Holds.Quantile(0.5)), derive.Lasting(root.Lock.Holds.Quantile(0.99)),
+			root.Lock.Name, root.Lock.Released, derive.Typical(&root.Lock.Holds, 0.5, root.Lock.MaxHold), derive.Typical(&root.Lock.Holds, 0.99, root.Lock.MaxHold),
 			derive.Lasting(int64(root.Lock.MaxHold)))})
 	}
 	if s, at, ok := r.work(root); ok {

@@ -17,6 +17,7 @@ type asking struct {
 	sites      []int  // the longest waits in all first
 	goroutines []int64
 	count      uint64
+	long       uint64 // waits of about the length that counts; a request wakes up in between, when it is written
 	total      uint64
 	max        uint64
 	run        uint64
@@ -32,6 +33,14 @@ func (a *asking) parallel() float64 {
 		return 0
 	}
 	return float64(a.total) / float64(a.busy)
+}
+
+// typical is how long the long waits lasted on average. The short ones beside them weigh next to nothing.
+func (a *asking) typical() int64 {
+	if a.long == 0 {
+		return 0
+	}
+	return min(int64(a.total/a.long), int64(a.max))
 }
 
 // clients are the calls in which a goroutine waits for an answer, by how their functions begin: of the standard library (Go 1.21 to 1.26),

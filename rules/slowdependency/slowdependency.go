@@ -44,8 +44,8 @@ var Rule = &diagnosis.Rule{
 	Limits: []diagnosis.Limit{
 		{Name: "min-span", Doc: "seconds that a trace must span", Default: 0.1, Origin: "in less, the start of a program is all there is"},
 		{Name: "min-busy", Doc: "share of the span in which a goroutine must wait at the line", Default: 0.5, Origin: "half of the time goes there"},
-		{Name: "min-waits", Doc: "waits that there must be", Default: 8, Origin: "fewer are a single answer that was late, or a client that asks for news"},
-		{Name: "min-wait", Doc: "milliseconds that half of the waits must last", Default: 5,
+		{Name: "min-waits", Doc: "waits of at least about min-wait that there must be", Default: 8, Origin: "fewer are a single answer that was late, or a client that asks for news"},
+		{Name: "min-wait", Doc: "milliseconds of the waits to which half of the waited time belongs", Default: 5,
 			Origin: "an answer from the same rack takes under one; the threshold of median waits for locks"},
 		{Name: "max-parallel", Doc: "goroutines that wait at the line at once, on average over the time in which any does", Default: 3,
 			Origin: "more of them are work that is done side by side"},
@@ -109,9 +109,10 @@ func (s *search) all() {
 // fires holds one line against the limits.
 func (s *search) fires(a *asking) bool {
 	busy := s.line.ShareOf(a.busy)
-	median := float64(a.hist.Quantile(0.5)) / 1e6
+	least := s.p.Limit("min-wait") * 1e6
+	a.long = a.hist.Total() - a.hist.Below(int64(least))
 	switch {
-	case busy < s.p.Limit("min-busy"), float64(a.count) < s.p.Limit("min-waits"), median < s.p.Limit("min-wait"):
+	case busy < s.p.Limit("min-busy"), float64(a.long) < s.p.Limit("min-waits"), float64(derive.Weighty(&a.hist)) < least:
 		return false
 	case a.parallel() > s.p.Limit("max-parallel"):
 		s.p.Silent("%.1f goroutines at once wait for answers from the network at %s: the work is done side by side", a.parallel(), derive.Where(a.at))
@@ -177,7 +178,7 @@ func (s *search) claim(a *asking) string {
 		who = fmt.Sprintf("goroutine %d waits", a.goroutines[0])
 	}
 	text := fmt.Sprintf("%s for answers from the network in %s of the time, %s at a time, while little else runs", who,
-		derive.Percent(s.line.ShareOf(a.busy)), derive.Lasting(a.hist.Quantile(0.5)))
+		derive.Percent(s.line.ShareOf(a.busy)), derive.Lasting(a.typical()))
 	if a.call != "" {
 		text += fmt.Sprintf(": %s in %s", a.call, derive.Short(a.at.Function))
 	}
@@ -188,8 +189,8 @@ func (s *search) because(slow []asking) []diagnosis.Reason {
 	var list []diagnosis.Reason
 	for i := range slow {
 		a := &slow[i]
-		text := fmt.Sprintf("%d waits at %s: half of them lasted over %s, one in a hundred over %s, the longest %s; somebody waited there in %s of %s",
-			a.count, derive.Where(a.at), derive.Lasting(a.hist.Quantile(0.5)), derive.Lasting(a.hist.Quantile(0.99)), derive.Lasting(int64(a.max)),
+		text := fmt.Sprintf("%d waits at %s, %d of them long: those lasted %s on average, one in a hundred of all over %s, the longest %s; somebody waited there in %s of %s",
+			a.count, derive.Where(a.at), a.long, derive.Lasting(a.typical()), derive.Typical(&a.hist, 0.99, a.max), derive.Lasting(int64(a.max)),
 			derive.Percent(s.line.ShareOf(a.busy)), derive.Lasting(s.line.SpanNS))
 		if spell, ok := derive.Longest(derive.Spells(a.load, spellFloor, s.line.SliceNS, s.line.SpanNS)); ok {
 			text += fmt.Sprintf(", the longest stretch %s", spell)

@@ -222,7 +222,7 @@ func (y *traced) judge(s *stream) {
 	case s.size > int64(y.p.Limit("max-bytes")):
 		y.p.Silent("%s makes %.0f calls a second of up to %d bytes each", derive.Short(s.frame.Function), rate, s.size)
 	case s.manner == buffered && s.size == 0:
-		y.p.Silent("%s makes %.0f calls a second through %s, which has a buffer", derive.Short(s.frame.Function), rate, s.callee)
+		y.p.Silent("%s makes %.0f calls a second through %s, which decides how much each moves", derive.Short(s.frame.Function), rate, s.callee)
 	case float64(s.waits) >= y.p.Limit("trace-waits")*float64(s.count):
 		y.p.Silent("%s makes %.0f calls a second and waits for its peer %d times in %d: a conversation", derive.Short(s.frame.Function), rate, s.waits, s.count)
 	case s.bench:

@@ -40,7 +40,7 @@ func (h *Holding) Main() (HoldShare, bool) {
 
 // Holding adds up what the holders of a lock did.
 func (t *Timeline) Holding(l *ContendedLock) Holding {
-	h := Holding{Lock: l, Heavy: heavy(&l.Holds)}
+	h := Holding{Lock: l, Heavy: Weighty(&l.Holds)}
 	for _, r := range l.Releases {
 		for _, part := range t.Line.Releases[r].Parts {
 			h.add(t, r, part)
@@ -148,8 +148,19 @@ func (t *Timeline) Behind(l *ContendedLock) []Holding {
 	return chain
 }
 
-// heavy is the length of hold at which half of the held time is reached, from the longest down: the mean of its power of two.
-func heavy(h *evidence.Histogram) int64 {
+// explained is the share of the time in which somebody waited that the holds must fill to explain it. Holds are lower bounds; those of a hot
+// lock whose holders are preempted now and then filled a seventh, those of slow holders nine tenths.
+const explained = 0.3
+
+// Slow reports whether the queue is there because holders keep the lock for long: half of the held time is in holds of at least ns, and the
+// holds fill a good part of the time in which somebody waited. Of unknown holds it cannot be said.
+func (h *Holding) Slow(ns float64) bool {
+	return float64(h.Heavy) >= ns && float64(h.Lock.HoldNS) >= explained*float64(h.Lock.BusyNS)
+}
+
+// Weighty is the duration at which half of the summed time is reached, from the longest down: the middle of its power of two. Many short
+// durations do not hide the long ones in which the time went, as they do in a median.
+func Weighty(h *evidence.Histogram) int64 {
 	weight := func(i int) float64 {
 		if i == 0 {
 			return 0

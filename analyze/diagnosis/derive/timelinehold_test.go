@@ -88,25 +88,43 @@ func TestBehind(t *testing.T) {
 	}
 }
 
-func TestHeavy(t *testing.T) {
+func TestWeighty(t *testing.T) {
 	var h evidence.Histogram
-	if heavy(&h) != 0 {
+	if Weighty(&h) != 0 {
 		t.Error("no holds are heavy")
 	}
 	for range 1000 {
 		h.Add(1000)
 	}
-	if got := heavy(&h); got < 500 || got > 2000 {
+	if got := Weighty(&h); got < 500 || got > 2000 {
 		t.Errorf("holds of 1 us give %d", got)
 	}
 	for range 10 {
 		h.Add(1e6) // a hundredth of the holds, ten times of the time
 	}
-	if got := heavy(&h); got < 5e5 || got > 2e6 {
+	if got := Weighty(&h); got < 5e5 || got > 2e6 {
 		t.Errorf("few long holds give %d", got)
 	}
 	h = evidence.Histogram{5}
-	if heavy(&h) != 0 {
+	if Weighty(&h) != 0 {
 		t.Error("holds of no time are heavy")
+	}
+}
+
+func TestSlow(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		hold  int64
+		count int
+		want  bool
+	}{{"long holds fill the time", 2e6, 4000, true}, {"a few long holds", 2e6, 100, false}, {"short holds fill the time", 1e5, 80000, false},
+		{"not known", 0, 100, false}} {
+		b := newTimed()
+		x := b.site(evidence.SiteBlock, "sync", takes+"main.f:1", 10000, 1e6) // busy for 9 s
+		b.release(x, letsGo+"main.f:2", tt.count, tt.hold)
+		tl := b.done()
+		if h := tl.Holding(&tl.Locks[0]); h.Slow(1e6) != tt.want {
+			t.Errorf("%s: slow is %t", tt.name, !tt.want)
+		}
 	}
 }

@@ -107,8 +107,8 @@ type catch struct {
 	stack evidence.Stack
 }
 
-// caught are the samples of each goroutine that is named with them. Stacks without frames are left out: up to Go 1.22 a goroutine that
-// is caught inside the runtime has none.
+// caught are the samples of each goroutine that is named with them. Up to Go 1.22 a goroutine that is caught inside the runtime has a
+// stack without frames.
 func (t *Timeline) caught() map[int64][]catch {
 	by := map[int64][]catch{}
 	for i := range t.Line.Sites {
@@ -117,9 +117,6 @@ func (t *Timeline) caught() map[int64][]catch {
 			continue
 		}
 		s := t.c.Stack(site.Stack)
-		if s.Len() == 0 {
-			continue
-		}
 		for _, share := range site.Top {
 			by[share.Goroutine] = append(by[share.Goroutine], catch{i, share.Count, s})
 		}
@@ -162,7 +159,7 @@ func (t *Timeline) whole(list []catch) []catch {
 			outer[frameKey(c.stack, i)] = true
 		}
 	}
-	return slices.DeleteFunc(slices.Clone(list), func(c catch) bool { return outer[frameKey(c.stack, 0)] })
+	return slices.DeleteFunc(slices.Clone(list), func(c catch) bool { return c.stack.Len() > 0 && outer[frameKey(c.stack, 0)] })
 }
 
 // frameKey tells the parts of stacks from a frame on apart.
@@ -217,21 +214,42 @@ type tally struct {
 	seen uint64 // samples of the function
 }
 
-// best is the way it asks most. The clock and the context are asked on the way as well, so another question goes before.
+// strongAsks is the share of the questions from which another one than for the time or the context is what the loop is about: who is
+// interrupted inside the runtime is told to be at the next call, so that the calls beside it are over-represented.
+const strongAsks = 0.1
+
+// best is the way it asks most.
 func (y *tally) best() (ask, bool) {
-	var best ask
-	rank := func(a ask) uint64 {
-		if a.shape == PollClock || a.shape == PollContext {
-			return a.count
-		}
-		return 4 * a.count
-	}
+	var strong, weak ask
 	for _, a := range y.asks {
-		if best.count == 0 || rank(a) > rank(best) {
-			best = a
+		most := &strong
+		if a.shape == PollClock || a.shape == PollContext {
+			most = &weak
+		}
+		if a.count > most.count {
+			*most = a
 		}
 	}
-	return best, best.count > 0
+	if strong.count > 0 && float64(strong.count) >= strongAsks*float64(y.spin.Asks) {
+		return strong, true
+	}
+	return weak, weak.count > 0
+}
+
+// settle takes a select with a default that stands at a line where the context is asked for what it is: `case <-ctx.Done(): default:`.
+func (y *tally) settle() {
+	contexts := map[int]int{}
+	for i, a := range y.asks {
+		if a.shape == PollContext {
+			contexts[a.frame.Line] = i
+		}
+	}
+	for i := range y.asks {
+		if at, ok := contexts[y.asks[i].frame.Line]; ok && y.asks[i].shape == PollSelect {
+			y.asks[at].count += y.asks[i].count
+			y.asks[i].count = 0
+		}
+	}
 }
 
 // tally sorts the samples of a function's loop into questions, their surroundings, and what may be work.
@@ -274,6 +292,7 @@ func (t *Timeline) tally(list []catch, function string) *tally {
 		}
 	}
 	slices.Sort(y.spin.Sites)
+	y.settle()
 	return y
 }
 

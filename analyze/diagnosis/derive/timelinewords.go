@@ -1,6 +1,10 @@
 package derive
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/gopostmortem/postmortem/analyze/evidence"
+)
 
 // Lasting is a duration in words, to two or three digits: "1.25 s", "350 ms", "85 µs", "2 min 5 s".
 func Lasting(ns int64) string {
@@ -41,6 +45,11 @@ func Percent(share float64) string {
 		return "over 99 %"
 	}
 	return fmt.Sprintf("%.0f %%", 100*share)
+}
+
+// Typical is a quantile of durations in words. Histograms are as coarse as powers of two; the longest of them is known better.
+func Typical(h *evidence.Histogram, q float64, longest uint64) string {
+	return Lasting(min(h.Quantile(q), int64(longest)))
 }
 
 // Spell is a stretch of slices in which a load stood at or above a floor.

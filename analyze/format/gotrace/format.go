@@ -12,10 +12,11 @@ import (
 	"github.com/gopostmortem/postmortem/analyze/evidence"
 	"github.com/gopostmortem/postmortem/analyze/format"
 	"github.com/gopostmortem/postmortem/analyze/format/gotrace/internal/fold"
+	"github.com/gopostmortem/postmortem/analyze/format/gotrace/internal/legacy"
 	"github.com/gopostmortem/postmortem/analyze/format/gotrace/internal/order"
 )
 
-// Format reads execution traces of Go 1.22 to 1.26.
+// Format reads execution traces of Go 1.11 to 1.26.
 var Format = format.Format{
 	Name:  name,
 	Doc:   "Go execution traces (runtime/trace, go test -trace, flight recorder)",
@@ -28,6 +29,9 @@ func sniff(head []byte) bool {
 	if _, ok := order.Version(head); ok {
 		return true
 	}
+	if _, ok := legacy.Version(head); ok {
+		return true
+	}
 	return order.Headless(head)
 }
 
@@ -37,6 +41,9 @@ const (
 )
 
 func read(ctx context.Context, in format.Input, to *evidence.Builder) error {
+	if _, ok := legacy.Version(in.Head); ok {
+		return readLegacy(ctx, in, to)
+	}
 	r, err := order.Open(in.File, in.Size, order.Options{Jobs: in.Options.Jobs, Progress: func(done, total int64) {
 		in.Options.Report(readingTrace, done, total)
 	}})
@@ -54,11 +61,7 @@ func read(ctx context.Context, in format.Input, to *evidence.Builder) error {
 	line.NoNames = stats.Partial > 0
 	line.Form = form(stats.Version)
 	to.Timeline(line)
-	to.Process(func(p *evidence.Process) {
-		if p.Language == "" {
-			p.Language = "go"
-		}
-	})
+	tellBuild(to)
 	tellGaps(stats, to)
 	return nil
 }

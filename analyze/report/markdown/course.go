@@ -87,12 +87,11 @@ func slowest(b *section, c *report.Course) {
 			b.linef("")
 			b.table("when", "how long", "goroutine", "what")
 		}
-		for i, leg := range s.Legs {
-			if i == legsShown {
-				b.linef("\n%s in the JSON report.", report.Plural(len(s.Legs)-i+s.Omitted, "more step"))
-				break
-			}
+		for _, leg := range s.Longest(legsShown) {
 			b.row(report.Moment(leg.StartNS, c.SpanNS), report.Duration(leg.NS), fmt.Sprint(leg.Goroutine), inline(leg.Text))
+		}
+		if n := len(s.Legs) - legsShown; n > 0 {
+			b.linef("\nBetween them were %s.", report.Plural(n+s.Omitted, "shorter step"))
 		}
 		for i, log := range s.Logs {
 			if i == 0 {

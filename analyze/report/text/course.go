@@ -113,12 +113,11 @@ func (p *page) slowest(c *report.Course) {
 		if !p.opt.Verbose {
 			continue
 		}
-		for i, leg := range s.Legs {
-			if i == legsShown {
-				p.para("      ", fmt.Sprintf("... and %s", report.Plural(len(s.Legs)-i+s.Omitted, "more step")))
-				break
-			}
+		for _, leg := range s.Longest(legsShown) {
 			p.hang("      ", "          ", legText(leg, c.SpanNS))
+		}
+		if n := len(s.Legs) - legsShown; n > 0 {
+			p.para("      ", fmt.Sprintf("and %s between them", report.Plural(n+s.Omitted, "shorter step")))
 		}
 		for _, log := range s.Logs {
 			p.hang("      log  ", "           ", log)

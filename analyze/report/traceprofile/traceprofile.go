@@ -2,7 +2,7 @@
 //
 // The profiles sync, net, syscall and sched hold the same values as those of `go tool trace -pprof=KIND` (cmd/trace/pprof.go and
 // internal/trace/traceviewer/pprof.go of Go 1.22 to 1.26): one sample for each stack at which goroutines began to wait, with how often, and how long in
-// all. Waits that had not ended, and those of no length, are not counted there and not here. The profile mutex-holder turns the waits for
+// all. Waits that had not ended, those of no length, and what a goroutine did before it ran for the first time are not counted there and not here. The profile mutex-holder turns the waits for
 // locks around: it gives them to the stacks that let the locks go, as the mutex profile of runtime/pprof does.
 package traceprofile
 
@@ -88,9 +88,12 @@ func names() string {
 	return strings.Join(list, ", ")
 }
 
-// ended are the stays at a site that ended and took time. Bucket 0 of the histogram counts those of no length.
+// ended are the stays at a site that ended and took time. Bucket 0 of the histogram counts those of no length. What a goroutine did before it
+// ran for the first time is left out, as in cmd/trace, whose filter by goroutine begins there even when it lets all of them pass
+// (GoroutineSummary.StartTime).
 func ended(s *evidence.Site) (count, ns uint64) {
-	return s.Hist.Total() - uint64(s.Hist[0]), s.TotalNS - min(s.OpenNS, s.TotalNS)
+	count, ns = s.Hist.Total()-uint64(s.Hist[0]), s.TotalNS-min(s.OpenNS, s.TotalNS)
+	return count - min(s.Fresh, count), ns - min(s.FreshNS, ns)
 }
 
 // of sums the sites of one kind.

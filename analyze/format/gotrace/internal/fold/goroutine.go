@@ -7,8 +7,8 @@ import "github.com/gopostmortem/postmortem/analyze/evidence"
 type G struct {
 	ID int64
 
+	// What every event touches stands in front.
 	since int64 // of the present stretch
-	born  int64 // or the beginning of the trace
 	run   int64 // ns in each state, the present stretch left out
 	ready int64
 	sys   int64
@@ -16,23 +16,25 @@ type G struct {
 	most  int64 // longest stretch on a processor
 	mark  int64 // run, when the last wait ended
 
-	parent    int64
-	site      uint32 // of the present stretch: where it waits, which system call it is in, who made it ready
-	yielded   uint32 // site that it gave the processor away at, until it runs again
-	waited    uint32 // site of the wait that ended last, until the next one
-	spawn     uint32
-	ring      uint32
-	extra     uint32
-	load      uint32 // slot of its load by slice
-	region    uint32 // the innermost open one
-	stack     Stack  // its own, as it was seen last
-	runs      uint32
-	preempted uint32
-	syscalls  uint32
+	site     uint32 // of the present stretch: where it waits, which system call it is in, who made it ready
+	waited   uint32 // site of the wait that ended last, until the next one
+	yielded  uint32 // site that it gave the processor away at, until it runs again
+	ring     uint32
+	load     uint32 // slot of its load by slice
+	extra    uint32
+	stack    Stack // its own, as it was seen last
+	runs     uint32
+	syscalls uint32
 
 	state State
 	cat   category
 	flags gFlags
+
+	spawn     uint32
+	born      int64 // or the beginning of the trace
+	parent    int64
+	region    uint32 // the innermost open one
+	preempted uint32
 }
 
 type gFlags uint16
@@ -94,44 +96,74 @@ func (f *Folder) extra(g *G) *extra {
 
 // leave ends the present stretch of g. The stack is where it ends, when that is known: of who ran.
 func (f *Folder) leave(g *G, t int64, stack Stack) {
-	d := t - g.since
 	switch g.state {
-	case StateUnknown:
-		return
 	case StateRunning:
-		g.run += d
-		if d > g.most {
-			g.most = d
-		}
-		if d >= longRun {
-			f.ranLong(g, t, d, stack)
-		}
-		if g.run >= f.actors.from {
-			f.ran(g, t)
-		}
-		if g.flags&gWorker != 0 {
-			f.gc.work.WorkerNS += uint64(d)
-		}
+		f.leaveRunning(g, t, stack)
 	case StateReady:
-		g.ready += d
-		f.quit(g.site, t, d)
-		if g.flags&gUser != 0 {
-			f.latency.Add(d)
-		}
-		if g.yielded != 0 {
-			f.quit(g.yielded, t, d)
-			g.yielded = 0
-		}
+		f.leaveReady(g, t)
 	case StateSyscall:
-		g.sys += d
-		f.quit(g.site, t, d)
+		f.leaveSyscall(g, t)
 	case StateBlocked:
-		g.block += d
-		f.quit(g.site, t, d)
-		g.waited, g.mark = g.site, g.run
+		f.leaveBlocked(g, t)
+	}
+}
+
+func (f *Folder) leaveRunning(g *G, t int64, stack Stack) {
+	d := t - g.since
+	g.run += d
+	if d > g.most {
+		g.most = d
+	}
+	if d >= longRun {
+		f.ranLong(g, t, d, stack)
+	}
+	if g.run >= f.actors.from {
+		f.ran(g, t)
+	}
+	if g.flags&gWorker != 0 {
+		f.gc.work.WorkerNS += uint64(d)
 	}
 	f.clock.leave(g.cat, t)
-	if g.cat <= catSystemRun && f.here[catRun]+f.here[catSyscall]+f.here[catSystemRun] == 0 {
+	f.rest(t)
+}
+
+func (f *Folder) leaveReady(g *G, t int64) {
+	d := t - g.since
+	g.ready += d
+	f.fresh(g, d)
+	f.quit(g.site, t, d)
+	if g.flags&gUser != 0 {
+		f.latency.Add(d)
+	}
+	if g.yielded != 0 {
+		f.quit(g.yielded, t, d)
+		g.yielded = 0
+	}
+	f.clock.leave(g.cat, t)
+}
+
+func (f *Folder) leaveSyscall(g *G, t int64) {
+	d := t - g.since
+	g.sys += d
+	f.fresh(g, d)
+	f.quit(g.site, t, d)
+	f.clock.leave(g.cat, t)
+	if g.cat == catSyscall {
+		f.rest(t)
+	}
+}
+
+func (f *Folder) leaveBlocked(g *G, t int64) {
+	d := t - g.since
+	g.block += d
+	f.quit(g.site, t, d)
+	g.waited, g.mark = g.site, g.run
+	f.clock.leave(g.cat, t)
+}
+
+// rest is called when somebody runs no more, or has left a system call.
+func (f *Folder) rest(t int64) {
+	if f.here[catRun]+f.here[catSyscall]+f.here[catSystemRun] == 0 {
 		f.stall.idle, f.stall.paused = t, f.here[catPause] > 0
 	}
 }
@@ -208,7 +240,7 @@ func (f *Folder) Run(t int64, g *G) {
 			x.took = t // it may have the lock from now on
 		}
 	}
-	f.leave(g, t, 0)
+	f.leaveReady(g, t)
 	g.runs++
 	f.enter(g, t, StateRunning, 0, catRun)
 }
@@ -219,7 +251,7 @@ func (f *Folder) Yield(t int64, g *G, r Reason, stack Stack) {
 	f.must(g, t, StateRunning)
 	f.own(g, stack)
 	d := t - g.since
-	f.leave(g, t, stack)
+	f.leaveRunning(g, t, stack)
 	f.makeReady(g, t, stack)
 	if f.reasons[f.known(r)].name == "preempted" {
 		g.preempted++
@@ -235,7 +267,7 @@ func (f *Folder) Block(t int64, g *G, r Reason, stack Stack) {
 	t = f.at(t)
 	f.must(g, t, StateRunning)
 	f.own(g, stack)
-	f.leave(g, t, stack)
+	f.leaveRunning(g, t, stack)
 	f.settled(g)
 	f.makeBlocked(g, t, r, stack)
 }
@@ -259,7 +291,7 @@ func (f *Folder) Unblock(t int64, g *G, by *G, stack Stack) {
 			f.rings.wokenBy(n, waker)
 		}
 	}
-	f.leave(g, t, 0)
+	f.leaveBlocked(g, t)
 	f.makeReady(g, t, stack)
 }
 
@@ -268,7 +300,7 @@ func (f *Folder) Syscall(t int64, g *G, stack Stack) {
 	t = f.at(t)
 	f.must(g, t, StateRunning)
 	f.own(g, stack)
-	f.leave(g, t, stack)
+	f.leaveRunning(g, t, stack)
 	f.makeSyscall(g, t, stack)
 }
 
@@ -279,7 +311,7 @@ func (f *Folder) Sysexit(t int64, g *G, blocked bool) {
 	if g.flags&gUser != 0 {
 		f.ring(g)
 	}
-	f.leave(g, t, 0)
+	f.leaveSyscall(g, t)
 	if blocked {
 		f.makeReady(g, t, 0)
 		return

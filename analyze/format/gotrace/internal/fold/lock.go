@@ -117,7 +117,9 @@ func (f *Folder) wake(t int64, g, by *G, stack Stack) {
 	r.count++
 	r.wait += uint64(d)
 	r.maxWait = max(r.maxWait, d)
-	r.top.add(by.ID)
+	if sampled(r.count) {
+		r.top.add(by.ID)
+	}
 	s := &f.sites.rows[g.site]
 	if s.lock {
 		if info := f.stackInfo(stack); info.flags&atRelease != 0 {

@@ -9,9 +9,10 @@ import (
 // A ring keeps the last stretches of a goroutine: what it did while it held a lock, and how the critical path of a task ran.
 //
 // A goroutine gets one when it leaves its first wait or system call; one that is parked for ever has none. Once the trace has shown a task
-// or region, every goroutine gets one at its birth, and those that fill theirs get a longer one, as long as the room for them lasts.
+// or region, every goroutine gets one at its birth, and those that fill theirs get a longer one, as long as the room for them lasts; so
+// do those that hold a lock for longer than theirs tells.
 const (
-	shortRing = 16  // stretches
+	shortRing = 8   // stretches
 	longRing  = 128 // stretches
 	maxLong   = 4096
 	ringBlock = 1 << 12 // stretches that are allocated at once: a multiple of longRing
@@ -36,11 +37,12 @@ type ring struct {
 	n      uint32
 	at     uint32 // its place: number of the block and of the entry
 	mask   uint32
+	lost   uint32 // entries before this one were lost in a shorter place
 }
 
 type ringTable struct {
 	heads []ring
-	room  [][]stretch
+	room  []*[ringBlock]stretch
 	used  int // of the last block
 	short []uint32
 	long  []uint32 // free rings, the one that was freed first in front
@@ -96,7 +98,7 @@ func (t *ringTable) reuse() (uint32, bool) {
 // place makes room for n stretches.
 func (t *ringTable) place(n int) uint32 {
 	if t.used+n > ringBlock {
-		t.room = append(t.room, make([]stretch, ringBlock))
+		t.room = append(t.room, new([ringBlock]stretch))
 		t.used = 0
 	}
 	at := (len(t.room)-1)*ringBlock + t.used
@@ -125,23 +127,27 @@ func (t *ringTable) at(h *ring, i uint32) *stretch {
 // push begins a stretch.
 func (t *ringTable) push(n uint32, state evidence.ActState, from int64, site uint32) {
 	h := &t.heads[n]
-	if t.full && h.n == shortRing && h.mask == shortRing-1 && t.longs < maxLong {
+	if t.full && h.n == shortRing {
 		t.lengthen(h)
 	}
 	*t.at(h, h.n) = stretch{from<<2 | int64(state), site, 0}
 	if h.n++; h.n == math.MaxUint32 {
-		h.n = h.mask + 1 + h.n&h.mask // the same place, the same fill
+		h.n, h.lost = h.mask+1+h.n&h.mask, 0 // the same place, the same fill
 	}
 }
 
-// lengthen moves a ring that is full for the first time to a longer place. The short place is given up: there are at most maxLong.
+// lengthen moves a short ring to a longer place. The short place is given up: there are at most maxLong.
 func (t *ringTable) lengthen(h *ring) {
+	if h.mask != shortRing-1 || t.longs == maxLong {
+		return
+	}
 	t.longs++
 	longer := *h
 	longer.at, longer.mask = t.place(longRing), longRing-1
-	for i := range h.n {
+	for i := h.oldest(); i < h.n; i++ {
 		*t.at(&longer, i) = *t.at(h, i)
 	}
+	longer.lost = h.oldest()
 	*h = longer
 }
 
@@ -155,9 +161,9 @@ func (t *ringTable) wokenBy(n, waker uint32) {
 // oldest is the number of the first entry that is still there.
 func (h *ring) oldest() uint32 {
 	if h.n > h.mask {
-		return h.n - h.mask - 1
+		return max(h.n-h.mask-1, h.lost)
 	}
-	return 0
+	return h.lost
 }
 
 // each yields what g did between two moments, the last stretch first, as far as it is known.
@@ -175,6 +181,9 @@ func (t *ringTable) each(g *G, from, to int64, yield func(state evidence.ActStat
 			yield(s.state(), s.site, to-begin)
 			to = begin
 		}
+	}
+	if to > from && h.oldest() > 0 {
+		t.lengthen(h)
 	}
 }
 

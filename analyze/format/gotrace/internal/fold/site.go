@@ -27,6 +27,8 @@ type site struct {
 	total   uint64
 	busy    uint64
 	openNS  uint64
+	fresh   uint64 // of those that ended and took time: by goroutines that had not run yet
+	freshNS uint64
 	open    uint32
 	unwoken uint64
 	run     int64
@@ -106,7 +108,7 @@ func (f *Folder) come(i uint32, t int64, id int64) {
 	}
 	s.count++
 	s.last = t
-	s.top.add(id)
+	s.counted(id)
 }
 
 // quit ends the stay of a goroutine that came d before t.
@@ -123,6 +125,15 @@ func (f *Folder) quit(i uint32, t, d int64) {
 	s.max = max(s.max, d)
 	s.last = t
 	s.hist.Add(d)
+}
+
+// fresh counts a stay that ends now and took d, when its goroutine has not run yet.
+func (f *Folder) fresh(g *G, d int64) {
+	if g.runs == 0 && g.run == 0 && d > 0 {
+		s := &f.sites.rows[g.site]
+		s.fresh++
+		s.freshNS += uint64(d)
+	}
 }
 
 // remain ends, at the end of the trace, the stay of a goroutine that has not ended.
@@ -153,7 +164,7 @@ func (f *Folder) happened(i uint32, t, d, id int64) {
 	s.max = max(s.max, d)
 	s.last = t
 	s.hist.Add(d)
-	s.top.add(id)
+	s.counted(id)
 	f.sites.loads[i] = f.addSpan(f.sites.loads[i], t-d, t)
 	s.slice = f.slice
 }
@@ -167,7 +178,7 @@ func (f *Folder) tick(i uint32, t, id int64) {
 	s.acc++
 	s.count++
 	s.last = t
-	s.top.add(id)
+	s.counted(id)
 }
 
 // catchUp writes the sums of a site up to the slice before the present one.
@@ -212,32 +223,60 @@ func (t *siteTable) widen(slice int32, longer int64) {
 	}
 }
 
+// counted has the goroutine of the visit that was counted last in the shares. Who is made ready is not: it is the one that waited.
+func (s *site) counted(id int64) {
+	if s.key>>16 != uint32(evidence.SiteReady) && sampled(s.count) {
+		s.top.add(id)
+	}
+}
+
+// Visits up to exactly are all counted in shares, later ones one in inEight.
+const (
+	exactly = 256
+	inEight = 8
+)
+
+// sampled says whether the n-th visit is looked at. Those that are lie evenly (multiples of the golden ratio, modulo 1), whatever the
+// period in which goroutines take turns.
+func sampled(n uint64) bool {
+	return n <= exactly || uint32(n)*0x9E3779B9 < 1<<32/inEight
+}
+
 // shares are the goroutines that occur most often, found with as many counters as are kept (space saving: Metwally, Agrawal, Abbadi,
 // 2005). Who comes late takes the place of the least, and how often that one was counted is the error of the newcomer's count.
 type shares struct {
 	id    [evidence.MaxShares]int64
 	n     [evidence.MaxShares]uint32
 	wrong [evidence.MaxShares]uint32
+	seen  uint64 // visits that were counted
 }
 
 func (s *shares) add(id int64) {
+	if id == 0 {
+		return
+	}
+	weight := uint32(1)
+	if s.seen++; s.seen > exactly {
+		weight = inEight
+	}
 	least := 0
 	for k := range s.id {
 		if s.id[k] == id {
-			if s.n[k] != math.MaxUint32 {
-				s.n[k]++
-			}
+			s.n[k] = grow(s.n[k], weight)
 			return
 		}
 		if s.n[k] < s.n[least] {
 			least = k
 		}
 	}
-	if id == 0 {
-		return
-	}
 	s.id[least], s.wrong[least] = id, s.n[least]
-	if s.n[least] != math.MaxUint32 {
-		s.n[least]++
+	s.n[least] = grow(s.n[least], weight)
+}
+
+// grow adds without going round.
+func grow(n, by uint32) uint32 {
+	if n > math.MaxUint32-by {
+		return n
 	}
+	return n + by
 }

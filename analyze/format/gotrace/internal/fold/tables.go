@@ -216,13 +216,14 @@ func (o *output) sites(line *evidence.Timeline, releases []int, pairs []pair) {
 		s := &f.sites.rows[i]
 		o.siteAt[i] = len(line.Sites)
 		row := evidence.Site{Kind: s.kind(), Reason: f.reasons[s.reason()].name, Stack: o.stack(s.stack), Count: s.count, TotalNS: s.total,
-			OpenNS: s.openNS, MaxNS: uint64(s.max), Hist: s.hist, BusyNS: s.busy, Peak: int(s.peak), Open: int(s.open), Unwoken: s.unwoken,
+			OpenNS: s.openNS, Fresh: s.fresh, FreshNS: s.freshNS, MaxNS: uint64(s.max), Hist: s.hist, BusyNS: s.busy, Peak: int(s.peak), Open: int(s.open), Unwoken: s.unwoken,
 			RunNS: uint64(s.run), FirstNS: s.first, LastNS: s.last, Top: s.top.list()}
 		if s.kind() == evidence.SiteSample {
 			row.Load = make([]uint32, len(f.sites.loads[i]))
 			for k, v := range f.sites.loads[i] {
 				row.Load[k] = uint32(v)
 			}
+			row.Load = trim(row.Load)
 		} else {
 			row.Load = f.clock.load(f.sites.loads[i])
 		}

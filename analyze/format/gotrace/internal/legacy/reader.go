@@ -24,6 +24,9 @@ const defaultMemory = 1536 << 20
 // The formats that are read, by the version of Go that has brought them; between them nothing changed. 1.5 to 1.10 wrote others.
 var known = []int{11, 19, 21}
 
+// formatName is the reader's, of which this package is a part.
+const formatName = "gotrace"
+
 // newest is the last version of this family.
 const newest = 21
 
@@ -35,7 +38,7 @@ func Version(head []byte) (int, bool) {
 	}
 	n, err := fmt.Sscanf(string(head[:headerSize]), "go 1.%d trace", &minor)
 	rest := strings.TrimLeft(strings.TrimPrefix(string(head[:headerSize]), fmt.Sprintf("go 1.%d trace", minor)), "\x00")
-	return minor, err == nil && n == 1 && rest == "" && minor <= newest
+	return minor, err == nil && n == 1 && rest == "" && minor > 0 && minor <= newest
 }
 
 // Stats is what was read.
@@ -134,7 +137,7 @@ func (r *Reader) load(ctx context.Context) (*trace.Reader, error) {
 }
 
 // errPanicked is what x/exp/trace does on some damaged traces.
-var errPanicked = errors.New("the events contradict each other")
+var errPanicked = errors.New("the trace contradicts itself")
 
 // guard calls into golang.org/x/exp/trace, whose panics on damaged input become errors.
 func guard(call func() error) (err error) {
@@ -155,7 +158,7 @@ func (r *Reader) fail(doing string, err error) error {
 	if r.survey.offset > 0 && r.events == nil && doing == "looking through its events" {
 		offset = headerSize + r.survey.offset
 	}
-	e := &format.Error{Path: r.in.Path, Format: "gotrace", Offset: offset, Doing: doing, Err: err, Help: helpFor(err)}
+	e := &format.Error{Path: r.in.Path, Format: formatName, Offset: offset, Doing: doing, Err: err, Help: helpFor(err)}
 	var large *tooLargeError
 	if errors.As(err, &large) {
 		e.Offset = -1

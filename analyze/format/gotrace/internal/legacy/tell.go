@@ -142,7 +142,13 @@ func (r *Reader) add(t int64, ev trace.Event, id trace.GoID, from, to trace.GoSt
 	return nil
 }
 
+// unspecified is the reason that Go 1.22 and later give where older ones have none: mostly the runtime's own goroutines.
+const unspecified = "unspecified"
+
 func (r *Reader) reason(name string) fold.Reason {
+	if name == "" {
+		name = unspecified
+	}
 	n, ok := r.reasons[name]
 	if !ok {
 		n = r.f.Reason(name)

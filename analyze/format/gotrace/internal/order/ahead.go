@@ -1,6 +1,7 @@
 package order
 
 import (
+	"errors"
 	"io"
 	"sync"
 )
@@ -129,7 +130,7 @@ func (d *decoder) decode(w *work, i int, raw []byte, to *decoded) []byte {
 }
 
 func (d *decoder) fail(err error) {
-	if err == io.EOF {
+	if errors.Is(err, io.EOF) {
 		return // the file became shorter: what is missing is counted where the batch is used
 	}
 	d.mu.Lock()

@@ -26,7 +26,6 @@ const (
 // generations reads one generation after the other.
 type generations struct {
 	frames  frames
-	version int
 	spill   *batch // the first batch of the next generation
 	damaged int    // how many stretches of damage the generations so far have had
 	spoilt  bool   // the last generation ended with damage
@@ -87,7 +86,7 @@ func (r *generations) batch() (batch, error) {
 
 // finish completes what the generation does not say itself.
 func (r *generations) finish(g *generation) {
-	g.partial = g.tables.texts == 0 || g.tables.clock == 0
+	g.partial = len(g.batches) > 0 && (g.tables.texts == 0 || g.tables.clock == 0) // the last one of a trace may hold nothing but its clock
 	if n := len(r.frames.damage); n > r.damaged {
 		r.damaged, r.spoilt = n, true
 		g.broken = true

@@ -7,8 +7,8 @@ import "github.com/gopostmortem/postmortem/analyze/format/gotrace/internal/fold"
 // What must hold for an event to come next, and what it changes, is that of internal/trace/order.go (Go 1.26). Where that one calls a trace
 // broken, this one waits, and takes the event by force when nothing else is left.
 type machine struct {
+	*teller
 	r  *Reader
-	f  *fold.Folder
 	gs *goroutines
 	ps map[uint64]*proc
 
@@ -25,7 +25,11 @@ type machine struct {
 }
 
 func newMachine(r *Reader, f *fold.Folder) machine {
-	return machine{r: r, f: f, gs: newGoroutines(), ps: map[uint64]*proc{}, watch: r.opt.Watch, coro: f.Reason(coroutineSwitch)}
+	t := newTeller(f)
+	if r.opt.Jobs != 1 {
+		t.start()
+	}
+	return machine{teller: t, r: r, gs: newGoroutines(), ps: map[uint64]*proc{}, watch: r.opt.Watch, coro: t.reason(coroutineSwitch)}
 }
 
 // coroutineSwitch is the reason of a goroutine that handed over to another one (iter.Pull); the format has none.
@@ -53,7 +57,7 @@ func (m *machine) endGeneration(g *generation) {
 	})
 	for _, gr := range gone {
 		m.unbind(gr)
-		m.f.Exit(m.r.last, &gr.fold)
+		m.put(call{what: callExit, time: m.r.last, g: &gr.fold})
 		m.gs.remove(gr)
 	}
 }
@@ -118,7 +122,7 @@ func (m *machine) goroutine(time int64, id uint64, state fold.State, status uint
 	if g == nil {
 		g = m.gs.add(id)
 		g.status = status
-		m.f.Appear(time, &g.fold, state, 0)
+		m.put(call{what: callAppear, time: time, g: &g.fold, x: g.id, b: uint32(state), a: uint32(0)})
 	}
 	return g
 }
@@ -127,7 +131,7 @@ func (m *machine) goroutine(time int64, id uint64, state fold.State, status uint
 func (m *machine) restate(time int64, g *goroutine, status uint8) {
 	if g.status != status {
 		g.status = status
-		m.f.Restate(time, &g.fold, stateOf[status])
+		m.put(call{what: callRestate, time: time, g: &g.fold, b: uint32(stateOf[status])})
 	}
 }
 
@@ -136,7 +140,7 @@ func (m *machine) release(time int64, t *thread, but *goroutine) {
 	if g := t.g; g != nil && g != but {
 		if g.status == goRunning || g.status == goSyscall {
 			g.status = goBad
-			m.f.Restate(time, &g.fold, fold.StateUnknown)
+			m.put(call{what: callRestate, time: time, g: &g.fold, b: uint32(fold.StateUnknown)})
 		}
 		t.g = nil
 	}
@@ -160,7 +164,7 @@ func (m *machine) goStart(t *thread, e *event, force bool) bool {
 		m.release(time, t, nil)
 	}
 	g.seq, g.status, t.g = seq{m.gen, e.a1}, goRunning, g
-	m.f.Run(time, &g.fold)
+	m.put(call{what: callRun, time: time, g: &g.fold})
 	return true
 }
 
@@ -176,7 +180,7 @@ func (m *machine) goUnblock(t *thread, e *event, force bool) bool {
 		m.unbind(g)
 	}
 	g.seq, g.status = seq{m.gen, e.a1}, goRunnable
-	m.f.Unblock(time, &g.fold, t.by(), m.stack(uint64(e.a2)))
+	m.put(call{what: callUnblock, time: time, g: &g.fold, by: t.by(), a: uint32(m.stack(uint64(e.a2)))})
 	return true
 }
 
@@ -202,11 +206,11 @@ func (m *machine) goLeave(t *thread, e *event, force bool) bool {
 	t.g = nil
 	if e.kind == GoBlock {
 		g.status = goWaiting
-		m.f.Block(time, &g.fold, m.reason(e.a0, e.kind), m.stack(e.a1))
+		m.put(call{what: callBlock, time: time, g: &g.fold, b: uint32(m.reasonOf(e.a0, e.kind)), a: uint32(m.stack(e.a1))})
 		return true
 	}
 	g.status = goRunnable
-	m.f.Yield(time, &g.fold, m.reason(e.a0, e.kind), m.stack(e.a1))
+	m.put(call{what: callYield, time: time, g: &g.fold, b: uint32(m.reasonOf(e.a0, e.kind)), a: uint32(m.stack(e.a1))})
 	return true
 }
 
@@ -224,7 +228,7 @@ func (m *machine) syscallBegin(t *thread, e *event, force bool) bool {
 	}
 	m.restate(time, g, goRunning)
 	g.status = goSyscall
-	m.f.Syscall(time, &g.fold, m.stack(e.a1))
+	m.put(call{what: callSyscall, time: time, g: &g.fold, a: uint32(m.stack(e.a1))})
 	return true
 }
 
@@ -251,7 +255,7 @@ func (m *machine) syscallEnd(t *thread, e *event, force bool) bool {
 	if blocked {
 		g.status, t.g = goRunnable, nil
 	}
-	m.f.Sysexit(time, &g.fold, blocked)
+	m.put(call{what: callSysexit, time: time, g: &g.fold, flag: blocked})
 	return true
 }
 
@@ -268,14 +272,14 @@ func (m *machine) goCreate(t *thread, e *event, force bool) bool {
 	if e.kind == GoCreateBlocked {
 		g.status = goWaiting
 	}
-	m.f.Create(time, &g.fold, t.by(), m.stack(e.a1), m.stack(uint64(e.a2)), e.kind == GoCreateBlocked)
+	m.put(call{what: callCreate, time: time, g: &g.fold, x: g.id, by: t.by(), a: uint32(m.stack(e.a1)), b: uint32(m.stack(uint64(e.a2))), flag: e.kind == GoCreateBlocked})
 	return true
 }
 
 // end forgets a goroutine.
 func (m *machine) end(time int64, g *goroutine) {
 	m.unbind(g)
-	m.f.Exit(time, &g.fold)
+	m.put(call{what: callExit, time: time, g: &g.fold})
 	m.gs.remove(g)
 }
 
@@ -287,7 +291,7 @@ func (m *machine) goDestroy(t *thread, e *event, force bool) bool {
 	time := m.tell(t, e, 0)
 	if g != nil {
 		t.g = nil
-		m.f.Exit(time, &g.fold)
+		m.put(call{what: callExit, time: time, g: &g.fold})
 		m.gs.remove(g)
 	}
 	return true
@@ -306,7 +310,7 @@ func (m *machine) goSwitch(t *thread, e *event, force bool) bool {
 		m.restate(time, next, goWaiting)
 		m.unbind(next)
 	}
-	m.f.Unblock(time, &next.fold, t.by(), 0)
+	m.put(call{what: callUnblock, time: time, g: &next.fold, by: t.by(), a: uint32(0)})
 	time = m.r.tick(e.time)
 	t.g = nil
 	switch {
@@ -314,14 +318,14 @@ func (m *machine) goSwitch(t *thread, e *event, force bool) bool {
 	case e.kind == GoSwitch:
 		m.restate(time, g, goRunning)
 		g.status = goWaiting
-		m.f.Block(time, &g.fold, m.coro, 0)
+		m.put(call{what: callBlock, time: time, g: &g.fold, b: uint32(m.coro), a: uint32(0)})
 	default:
-		m.f.Exit(time, &g.fold)
+		m.put(call{what: callExit, time: time, g: &g.fold})
 		m.gs.remove(g)
 	}
 	time = m.r.tick(e.time)
 	next.seq, next.status, t.g = seq{m.gen, e.a1}, goRunning, next
-	m.f.Run(time, &next.fold)
+	m.put(call{what: callRun, time: time, g: &next.fold})
 	return true
 }
 
@@ -338,7 +342,7 @@ func (m *machine) callback(t *thread, e *event, force bool) bool {
 		m.release(time, t, nil)
 		g := m.gs.add(e.a0)
 		g.seq, g.status, t.g = seq{m.gen, 0}, goSyscall, g
-		m.f.CreateInSyscall(time, &g.fold)
+		m.put(call{what: callCreateInSyscall, time: time, g: &g.fold, x: g.id})
 		return true
 	}
 	g := t.g
@@ -347,12 +351,12 @@ func (m *machine) callback(t *thread, e *event, force bool) bool {
 	}
 	if p := t.p; p != nil { // the thread loses its P, of which nobody else may know yet
 		p.status, t.p = procAbandoned, nil
-		m.f.ProcStop(m.r.tick(e.time), &p.fold)
+		m.put(call{what: callProcStop, time: m.r.tick(e.time), x: p.number})
 	}
 	time := m.tell(t, e, 0)
 	if g != nil {
 		t.g = nil
-		m.f.Exit(time, &g.fold)
+		m.put(call{what: callExit, time: time, g: &g.fold})
 		m.gs.remove(g)
 	}
 	return true

@@ -6,6 +6,7 @@ func (m *machine) proc(id uint64) *proc {
 	p := m.ps[id]
 	if p == nil {
 		p = &proc{id: id}
+		p.number = m.newProc(&p.fold)
 		m.ps[id] = p
 	}
 	return p
@@ -21,7 +22,7 @@ func (m *machine) procStart(t *thread, e *event, force bool) bool {
 		m.dropProc(p)
 	}
 	p.known, p.seq, p.status, t.p = true, seq{m.gen, e.a1}, procRunning, p
-	m.f.ProcRun(time, &p.fold)
+	m.put(call{what: callProcRun, time: time, x: p.number})
 	return true
 }
 
@@ -42,7 +43,7 @@ func (m *machine) procStop(t *thread, e *event, force bool) bool {
 	time := m.tell(t, e, 0)
 	if p != nil {
 		p.status, t.p = procIdle, nil
-		m.f.ProcStop(time, &p.fold)
+		m.put(call{what: callProcStop, time: time, x: p.number})
 	}
 	return true
 }
@@ -66,7 +67,7 @@ func (m *machine) procSteal(t *thread, e *event, force bool) bool {
 	if force {
 		m.dropProc(p)
 	}
-	m.f.ProcStop(time, &p.fold)
+	m.put(call{what: callProcStop, time: time, x: p.number})
 	return true
 }
 
@@ -89,14 +90,14 @@ func (m *machine) procStatus(t *thread, e *event) {
 	switch status {
 	case procRunning:
 		t.p = p
-		m.f.ProcRun(time, &p.fold)
+		m.put(call{what: callProcRun, time: time, x: p.number})
 	case procSyscall:
 		if uint64(e.a1) == procSyscall {
 			t.p = p
 		}
-		m.f.ProcRun(time, &p.fold)
+		m.put(call{what: callProcRun, time: time, x: p.number})
 	default:
-		m.f.ProcStop(time, &p.fold)
+		m.put(call{what: callProcStop, time: time, x: p.number})
 	}
 }
 
@@ -116,7 +117,7 @@ func (m *machine) goStatus(t *thread, e *event, force bool) bool {
 	if g == nil {
 		g = m.gs.add(e.a0)
 		g.status = status
-		m.f.Appear(time, &g.fold, stateOf[status], m.stack(uint64(e.a3)))
+		m.put(call{what: callAppear, time: time, g: &g.fold, x: g.id, b: uint32(stateOf[status]), a: uint32(m.stack(uint64(e.a3)))})
 	}
 	m.restate(time, g, status)
 	g.seq = seq{m.gen, 0}
@@ -153,7 +154,7 @@ func (m *machine) gc(t *thread, e *event, force bool) bool {
 	}
 	time := m.tell(t, e, 0)
 	m.gcKnown, m.gcSeq, m.gcOn = true, n, e.kind != GCEnd
-	m.f.GC(time, m.gcOn)
+	m.put(call{what: callGC, time: time, flag: m.gcOn})
 	return true
 }
 
@@ -162,19 +163,19 @@ func (m *machine) annotation(t *thread, e *event) {
 	time := m.tell(t, e, 0)
 	switch e.kind {
 	case HeapAlloc:
-		m.f.Heap(time, e.a0)
+		m.put(call{what: callHeap, time: time, x: e.a0})
 	case HeapGoal:
-		m.f.Goal(time, e.a0)
+		m.put(call{what: callGoal, time: time, x: e.a0})
 	case ProcsChange:
-		m.f.Procs(time, int(min(e.a0, maxProcs)))
+		m.put(call{what: callProcs, time: time, x: min(e.a0, maxProcs)})
 	case GCSweepBegin, GCSweepEnd:
 		if t.p != nil {
-			m.f.Sweep(time, &t.p.fold, e.kind == GCSweepBegin)
+			m.put(call{what: callSweep, time: time, x: t.p.number, flag: e.kind == GCSweepBegin})
 		}
 	case GCSweepActive:
-		m.f.Sweep(time, &m.proc(e.a0).fold, true)
+		m.put(call{what: callSweep, time: time, x: m.proc(e.a0).number, flag: true})
 	case GCMarkAssistActive:
-		m.f.Assist(time, &m.goroutine(time, e.a0, fold.StateUnknown, goBad).fold, true, 0)
+		m.put(call{what: callAssist, time: time, g: &m.goroutine(time, e.a0, fold.StateUnknown, goBad).fold, flag: true})
 	default:
 		if t.g != nil {
 			m.ofGoroutine(time, t.g, e)
@@ -190,23 +191,23 @@ func (m *machine) ofGoroutine(time int64, g *goroutine, e *event) {
 	text := m.tables.strings.get
 	switch e.kind {
 	case STWBegin:
-		m.f.Pause(time, &g.fold, text(e.a0), m.stack(e.a1))
+		m.put(call{what: callPause, time: time, g: &g.fold, a: uint32(m.stack(e.a1))}, text(e.a0))
 	case STWEnd:
-		m.f.PauseEnd(time, &g.fold)
+		m.put(call{what: callPauseEnd, time: time, g: &g.fold})
 	case GCMarkAssistBegin, GCMarkAssistEnd:
-		m.f.Assist(time, &g.fold, e.kind == GCMarkAssistBegin, m.stack(e.a0))
+		m.put(call{what: callAssist, time: time, g: &g.fold, flag: e.kind == GCMarkAssistBegin, a: uint32(m.stack(e.a0))})
 	case GoLabel:
-		m.f.Label(time, &g.fold, text(e.a0))
+		m.put(call{what: callLabel, time: time, g: &g.fold}, text(e.a0))
 	case UserTaskBegin:
-		m.f.Task(time, &g.fold, e.a0, e.a1, text(uint64(e.a2)), m.stack(uint64(e.a3)))
+		m.put(call{what: callTask, time: time, g: &g.fold, x: e.a0, y: e.a1, a: uint32(m.stack(uint64(e.a3)))}, text(uint64(e.a2)))
 	case UserTaskEnd:
-		m.f.TaskEnd(time, &g.fold, e.a0)
+		m.put(call{what: callTaskEnd, time: time, g: &g.fold, x: e.a0})
 	case UserRegionBegin:
-		m.f.Region(time, &g.fold, e.a0, text(e.a1), m.stack(uint64(e.a2)))
+		m.put(call{what: callRegion, time: time, g: &g.fold, x: e.a0, a: uint32(m.stack(uint64(e.a2)))}, text(e.a1))
 	case UserRegionEnd:
-		m.f.RegionEnd(time, &g.fold, e.a0, text(e.a1))
+		m.put(call{what: callRegionEnd, time: time, g: &g.fold, x: e.a0}, text(e.a1))
 	case UserLog:
-		m.f.Log(time, &g.fold, e.a0, text(e.a1), text(uint64(e.a2)))
+		m.put(call{what: callLog, time: time, g: &g.fold, x: e.a0}, text(e.a1), text(uint64(e.a2)))
 	}
 }
 
@@ -223,5 +224,5 @@ func (m *machine) sample(s *sample, t *tables) {
 		m.event = Event{Time: time, Kind: CPUSample, M: int64(s.m), P: int64(s.p), G: number(s.g), Stack: m.stack(s.stack)}
 		m.watch(&m.event)
 	}
-	m.f.Sample(time, g, m.stack(s.stack))
+	m.put(call{what: callSample, time: time, g: g, a: uint32(m.stack(s.stack))})
 }

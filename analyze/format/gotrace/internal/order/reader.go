@@ -88,6 +88,7 @@ func (r *Reader) Stacks() fold.Stacks { return r.stacks }
 func (r *Reader) Read(ctx context.Context, f *fold.Folder) (Stats, error) {
 	r.m = newMachine(r, f)
 	err := r.all(ctx)
+	r.m.close()
 	r.finish()
 	switch {
 	case !errors.Is(err, io.EOF):
@@ -176,7 +177,7 @@ func (r *Reader) count(g *generation) {
 		if t.hasWall {
 			r.stats.WallNS = int64(t.wallSec)*1e9 + int64(t.wallNsec) - (t.clock.ns(t.snap) - r.stats.Start)
 		}
-		r.m.f.Begin(r.stats.Start)
+		r.m.put(call{what: callBegin, time: r.stats.Start})
 	}
 }
 

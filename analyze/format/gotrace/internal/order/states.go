@@ -39,7 +39,7 @@ type goroutine struct {
 	id     uint64
 	seq    seq
 	status uint8
-	fold   fold.G
+	fold   fold.G // the teller's: another thread may still look at that of a goroutine which has ended
 }
 
 // proc is what is known of a P.
@@ -48,7 +48,8 @@ type proc struct {
 	seq    seq
 	status uint8
 	known  bool // some event has told its status
-	fold   fold.P
+	number uint64
+	fold   fold.P // the teller's
 }
 
 // thread is an M with what it runs.
@@ -95,7 +96,7 @@ func (t *goroutines) add(id uint64) *goroutine {
 		t.grow()
 	}
 	g := t.make()
-	g.id, g.fold.ID = id, int64(id)
+	g.id, g.seq, g.status = id, seq{}, 0
 	t.put(g)
 	t.n++
 	return g
@@ -105,7 +106,6 @@ func (t *goroutines) make() *goroutine {
 	if n := len(t.free); n > 0 {
 		g := t.free[n-1]
 		t.free = t.free[:n-1]
-		*g = goroutine{}
 		return g
 	}
 	if len(t.slab) == 0 {

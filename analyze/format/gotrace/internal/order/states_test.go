@@ -53,7 +53,7 @@ func TestGoroutineIsNew(t *testing.T) {
 	g.status, g.seq = goRunning, seq{3, 9}
 	table.remove(g)
 	table.remove(g) // twice does no harm
-	if again := table.add(8); again.status != 0 || again.seq != (seq{}) || again.fold.ID != 8 {
+	if again := table.add(8); again.status != 0 || again.seq != (seq{}) || again.id != 8 {
 		t.Errorf("a new goroutine is %+v", again)
 	}
 }

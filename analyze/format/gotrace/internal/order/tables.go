@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"hash/maphash"
 	"slices"
+	"sync"
 
 	"github.com/gopostmortem/postmortem/analyze/format/gotrace/internal/fold"
 )
@@ -191,8 +192,10 @@ func (t *tables) sortSamples() {
 	slices.SortFunc(t.samples, func(a, b sample) int { return cmp.Or(cmp.Compare(a.time, b.time), cmp.Compare(a.source, b.source)) })
 }
 
-// interner numbers stacks so that the same frames have the same number in all generations. It is the fold.Stacks of a trace.
+// interner numbers stacks so that the same frames have the same number in all generations. It is the fold.Stacks of a trace: one thread
+// interns, and another one may ask for frames.
 type interner struct {
+	mu      sync.RWMutex // of stacks
 	frames  []fold.Frame
 	frameOf map[fold.Frame]uint32
 	stacks  [][]fold.Frame
@@ -210,6 +213,8 @@ func newInterner() *interner {
 
 // Frames returns the frames of a stack, innermost first.
 func (in *interner) Frames(s fold.Stack) []fold.Frame {
+	in.mu.RLock()
+	defer in.mu.RUnlock()
 	if int(s) >= len(in.stacks) {
 		return nil
 	}
@@ -270,7 +275,7 @@ func (in *interner) intern(frames []uint32) fold.Stack {
 	var word [4]byte
 	for _, f := range frames {
 		binary.LittleEndian.PutUint32(word[:], f)
-		h.Write(word[:]) //nolint:errcheck // it never fails
+		h.Write(word[:])
 	}
 	sum := h.Sum64()
 	for n := in.byHash[sum]; n != 0; n = in.chain[n] {
@@ -289,6 +294,8 @@ func (in *interner) intern(frames []uint32) fold.Stack {
 	if len(list) == 1 && list[0].Func == "" && list[0].File == "" {
 		list = nil // no names
 	}
+	in.mu.Lock()
 	in.stacks = append(in.stacks, list)
+	in.mu.Unlock()
 	return fold.Stack(n)
 }

@@ -85,8 +85,8 @@ func (m *machine) stack(id uint64) fold.Stack {
 	return m.r.stacks.stack(m.tables, id)
 }
 
-// reason is the number of a reason by its string.
-func (m *machine) reason(id uint64, kind Kind) fold.Reason {
+// reasonOf is the number of a reason by its string.
+func (m *machine) reasonOf(id uint64, kind Kind) fold.Reason {
 	if n := m.tables.reasons.get(id); n != 0 {
 		return n - 1
 	}
@@ -94,7 +94,7 @@ func (m *machine) reason(id uint64, kind Kind) fold.Reason {
 	if m.tables.texts == 0 {
 		name = usual(id, kind)
 	}
-	n := m.f.Reason(name)
+	n := m.teller.reason(name)
 	m.tables.reasons.set(id, n+1)
 	return n
 }

@@ -64,12 +64,6 @@ const (
 	numKinds
 )
 
-// The events of the experiment AllocFree (GODEBUG=traceallocfree=1): they are counted and not told.
-const (
-	firstExperimental Kind = 127
-	lastExperimental  Kind = 135
-)
-
 // noArgs marks a byte that begins no event of a batch.
 const noArgs = -1
 
@@ -79,7 +73,8 @@ type spec struct {
 	args int8 // unsigned varints after the time; noArgs where the type cannot stand in a batch of events
 }
 
-// specs is the table of events. The time, of which each event of a batch has one, is not counted.
+// specs is the table of events. Go 1.25 has the clock in a Sync batch with a snapshot of the wall clock, older versions in one of its own;
+// Go 1.26 ends a generation with an EndOfGeneration, older ones end it with the first batch of the next. The time, of which each event of a batch has one, is not counted.
 var specs = makeSpecs(map[Kind]spec{
 	ProcsChange: {"ProcsChange", 2}, ProcStart: {"ProcStart", 2}, ProcStop: {"ProcStop", 0}, ProcSteal: {"ProcSteal", 3},
 	ProcStatus: {"ProcStatus", 2}, GoCreate: {"GoCreate", 3}, GoCreateSyscall: {"GoCreateSyscall", 1}, GoStart: {"GoStart", 2},
@@ -92,8 +87,9 @@ var specs = makeSpecs(map[Kind]spec{
 	HeapGoal: {"HeapGoal", 1}, GoLabel: {"GoLabel", 1}, UserTaskBegin: {"UserTaskBegin", 4}, UserTaskEnd: {"UserTaskEnd", 2},
 	UserRegionBegin: {"UserRegionBegin", 3}, UserRegionEnd: {"UserRegionEnd", 3}, UserLog: {"UserLog", 4}, GoSwitch: {"GoSwitch", 2},
 	GoSwitchDestroy: {"GoSwitchDestroy", 2}, GoCreateBlocked: {"GoCreateBlocked", 3}, GoStatusStack: {"GoStatusStack", 4},
-	127: {"Span", 3}, 128: {"SpanAlloc", 3}, 129: {"SpanFree", 1}, 130: {"HeapObject", 2}, 131: {"HeapObjectAlloc", 2},
-	132: {"HeapObjectFree", 1}, 133: {"GoroutineStack", 2}, 134: {"GoroutineStackAlloc", 2}, 135: {"GoroutineStackFree", 1},
+	// The experiment AllocFree (GODEBUG=traceallocfree=1): counted and not told.
+	128: {"Span", 3}, 129: {"SpanAlloc", 3}, 130: {"SpanFree", 1}, 131: {"HeapObject", 2}, 132: {"HeapObjectAlloc", 2},
+	133: {"HeapObjectFree", 1}, 134: {"GoroutineStack", 2}, 135: {"GoroutineStackAlloc", 2}, 136: {"GoroutineStackFree", 1},
 	CPUSample: {"CPUSample", noArgs},
 })
 
@@ -128,9 +124,6 @@ const (
 const (
 	oldest = 22
 	newest = 26
-
-	withSync = 25 // from here on the clock stands in a Sync batch, with a snapshot of the wall clock
-	withEnd  = 26 // from here on a generation ends with an EndOfGeneration
 )
 
 // Version reads the header of a trace: the minor version of Go that defined its format. ok is false where head does not begin with one.

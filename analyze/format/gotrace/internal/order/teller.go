@@ -1,0 +1,247 @@
+package order
+
+import "github.com/gopostmortem/postmortem/analyze/format/gotrace/internal/fold"
+
+// call is one call of a Folder, to be made by another thread.
+type call struct {
+	time  int64
+	g, by *fold.G
+	x, y  uint64
+	a, b  uint32 // stacks and reasons
+	text  uint32 // index of the first text in the calls it belongs to
+	what  what
+	flag  bool
+}
+
+// what is the method to call.
+type what uint8
+
+const (
+	callBegin what = iota
+	callReason
+	callAppear
+	callRestate
+	callCreate
+	callCreateInSyscall
+	callRun
+	callYield
+	callBlock
+	callUnblock
+	callSyscall
+	callSysexit
+	callExit
+	callAssist
+	callPause
+	callPauseEnd
+	callGC
+	callSweep
+	callHeap
+	callGoal
+	callProcs
+	callProcRun
+	callProcStop
+	callLabel
+	callTask
+	callTaskEnd
+	callRegion
+	callRegionEnd
+	callLog
+	callSample
+)
+
+// calls is a row of calls with what they name.
+type calls struct {
+	list  []call
+	texts []string
+	procs []*fold.P // that are new
+}
+
+// Numbers of rows and of calls in one: enough to make the hand-over cheap, few enough to stay in the processor's cache.
+const (
+	callsInRow = 2048
+	rows       = 4
+)
+
+// teller makes the calls of a Folder: at once, or on a thread of its own, in the same order. A goroutine's part of the Folder (fold.G) is
+// touched by that thread alone.
+type teller struct {
+	f       *fold.Folder
+	reasons []fold.Reason          // by number
+	numbers map[string]fold.Reason // of the thread that reads
+	procs   []*fold.P
+	known   uint64 // Ps that were numbered
+
+	row  *calls
+	full chan *calls // nil: at once
+	free chan *calls
+	done chan struct{}
+}
+
+func newTeller(f *fold.Folder) *teller {
+	return &teller{f: f, row: &calls{}, numbers: map[string]fold.Reason{}}
+}
+
+// start has the calls made by a thread of their own from now on.
+func (t *teller) start() {
+	t.full, t.free, t.done = make(chan *calls, rows), make(chan *calls, rows), make(chan struct{})
+	for range rows {
+		t.free <- &calls{list: make([]call, 0, callsInRow)}
+	}
+	t.row = <-t.free
+	go t.run()
+}
+
+func (t *teller) run() {
+	defer close(t.done)
+	for row := range t.full {
+		t.procs = append(t.procs, row.procs...)
+		for i := range row.list {
+			t.make(&row.list[i], row.texts)
+		}
+		clear(row.texts)
+		row.list, row.texts, row.procs = row.list[:0], row.texts[:0], row.procs[:0]
+		t.free <- row
+	}
+}
+
+// close makes the calls that are left. After it the Folder may be used.
+func (t *teller) close() {
+	if t.full != nil {
+		t.full <- t.row
+		close(t.full)
+		<-t.done
+		t.full = nil
+	}
+}
+
+// put makes a call, or has it made.
+func (t *teller) put(c call, texts ...string) {
+	if t.full == nil {
+		t.make(&c, texts)
+		return
+	}
+	if len(texts) > 0 {
+		c.text = uint32(len(t.row.texts))
+		t.row.texts = append(t.row.texts, texts...)
+	}
+	t.row.list = append(t.row.list, c)
+	if len(t.row.list) == callsInRow {
+		t.full <- t.row
+		t.row = <-t.free
+	}
+}
+
+// reason numbers a reason. The numbers are the teller's own.
+func (t *teller) reason(name string) fold.Reason {
+	if n, ok := t.numbers[name]; ok {
+		return n
+	}
+	n := fold.Reason(min(len(t.numbers), maxReason))
+	t.numbers[name] = n
+	t.put(call{what: callReason, x: uint64(n)}, name)
+	return n
+}
+
+// maxReason is the largest number of a reason; a file with more has been made to have them.
+const maxReason = 1<<15 - 1
+
+// newProc numbers a P.
+func (t *teller) newProc(p *fold.P) uint64 {
+	t.known++
+	if t.full == nil {
+		t.procs = append(t.procs, p)
+		return t.known - 1
+	}
+	t.row.procs = append(t.row.procs, p)
+	return t.known - 1
+}
+
+// make makes a call of the Folder.
+func (t *teller) make(c *call, texts []string) {
+	f, stack := t.f, fold.Stack(c.a)
+	switch c.what {
+	case callRun:
+		f.Run(c.time, c.g)
+	case callUnblock:
+		f.Unblock(c.time, c.g, c.by, stack)
+	case callBlock:
+		f.Block(c.time, c.g, t.reasons[c.b], stack)
+	case callSyscall:
+		f.Syscall(c.time, c.g, stack)
+	case callSysexit:
+		f.Sysexit(c.time, c.g, c.flag)
+	case callYield:
+		f.Yield(c.time, c.g, t.reasons[c.b], stack)
+	case callCreate:
+		*c.g = fold.G{ID: int64(c.x)}
+		f.Create(c.time, c.g, c.by, stack, fold.Stack(c.b), c.flag)
+	case callExit:
+		f.Exit(c.time, c.g)
+	case callHeap:
+		f.Heap(c.time, c.x)
+	case callProcRun:
+		f.ProcRun(c.time, t.procs[c.x])
+	case callProcStop:
+		f.ProcStop(c.time, t.procs[c.x])
+	case callSample:
+		f.Sample(c.time, c.g, stack)
+	default:
+		t.makeRare(c, texts)
+	}
+}
+
+func (t *teller) makeRare(c *call, texts []string) {
+	f, stack := t.f, fold.Stack(c.a)
+	switch c.what {
+	case callBegin:
+		f.Begin(c.time)
+	case callReason:
+		for uint64(len(t.reasons)) <= c.x {
+			t.reasons = append(t.reasons, 0)
+		}
+		t.reasons[c.x] = f.Reason(texts[c.text])
+	case callAppear:
+		*c.g = fold.G{ID: int64(c.x)}
+		f.Appear(c.time, c.g, fold.State(c.b), stack)
+	case callRestate:
+		f.Restate(c.time, c.g, fold.State(c.b))
+	case callCreateInSyscall:
+		*c.g = fold.G{ID: int64(c.x)}
+		f.CreateInSyscall(c.time, c.g)
+	case callAssist:
+		f.Assist(c.time, c.g, c.flag, stack)
+	case callGC:
+		f.GC(c.time, c.flag)
+	case callSweep:
+		f.Sweep(c.time, t.procs[c.x], c.flag)
+	case callGoal:
+		f.Goal(c.time, c.x)
+	case callProcs:
+		f.Procs(c.time, int(c.x))
+	default:
+		t.makeOwn(c, texts)
+	}
+}
+
+// makeOwn tells what a goroutine says of itself.
+func (t *teller) makeOwn(c *call, texts []string) {
+	f, stack := t.f, fold.Stack(c.a)
+	switch c.what {
+	case callPause:
+		f.Pause(c.time, c.g, texts[c.text], stack)
+	case callPauseEnd:
+		f.PauseEnd(c.time, c.g)
+	case callLabel:
+		f.Label(c.time, c.g, texts[c.text])
+	case callTask:
+		f.Task(c.time, c.g, c.x, c.y, texts[c.text], stack)
+	case callTaskEnd:
+		f.TaskEnd(c.time, c.g, c.x)
+	case callRegion:
+		f.Region(c.time, c.g, c.x, texts[c.text], stack)
+	case callRegionEnd:
+		f.RegionEnd(c.time, c.g, c.x, texts[c.text])
+	case callLog:
+		f.Log(c.time, c.g, c.x, texts[c.text], texts[c.text+1])
+	}
+}
