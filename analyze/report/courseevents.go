@@ -22,7 +22,7 @@ const (
 // A burst is a slice of time in which one go statement started many goroutines: at least burstLeast, and burstTimes as many as in its mean slice.
 // Chosen: a pool that starts its workers is one, a server's steady stream of requests is none.
 const (
-	burstLeast = 32
+	burstLeast = 100
 	burstTimes = 8
 )
 
@@ -115,7 +115,7 @@ func (m *maker) episodes(kind evidence.EpisodeKind, most int, least int64) []dat
 	l := m.c.Timeline
 	var list []int
 	for i := range l.Episodes {
-		if e := &l.Episodes[i]; e.Kind == kind && e.NS >= least && e.NS > 0 {
+		if e := &l.Episodes[i]; e.Kind == kind && e.NS >= least && e.NS > 0 && (kind != evidence.EpisodeStall || m.stalled(e)) {
 			list = append(list, i)
 		}
 	}
@@ -125,6 +125,28 @@ func (m *maker) episodes(kind evidence.EpisodeKind, most int, least int64) []dat
 		out = append(out, dated{l.Episodes[i].StartNS, m.episodeText(&l.Episodes[i]), kind.String() + " episodes", []evidence.Ref{evidence.EpisodeRef(i)}})
 	}
 	return out
+}
+
+// stalledLeast is how many goroutines must have been ready, or blocked by others, on average, for a stall to be told: a process in which everybody
+// sleeps is none.
+const stalledLeast = 0.5
+
+// stalled reports whether somebody wanted to run in the slices of a stall.
+func (m *maker) stalled(e *evidence.Episode) bool {
+	l := m.c.Timeline
+	if l.SliceNS <= 0 || len(l.Slices) == 0 || e.StartNS < 0 {
+		return true
+	}
+	first := min(e.StartNS/l.SliceNS, int64(len(l.Slices)-1))
+	last := min((e.StartNS+e.NS-1)/l.SliceNS, int64(len(l.Slices)-1))
+	if last-first >= 2 { // the ends belong to what was before and after
+		first, last = first+1, last-1
+	}
+	wanted := 0.0
+	for i := first; i <= last; i++ {
+		wanted += float64(l.Slices[i].ReadyNS) + float64(l.Slices[i].SyncNS) + float64(l.Slices[i].ChanNS)
+	}
+	return wanted >= stalledLeast*permille*float64(last-first+1)
 }
 
 // episodeText says what an episode was.

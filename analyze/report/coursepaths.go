@@ -65,7 +65,7 @@ func (m *maker) slowKinds() []SlowKind {
 	for _, i := range list[:min(len(list), maxKinds)] {
 		k := &l.Kinds[i]
 		s := SlowKind{Kind: activityWord(k.Region), Name: Clip(k.Name, maxSentence), Count: k.Count, Open: k.Open, TotalNS: k.TotalNS, Lasted: spreadOf(&k.Hist, k.MaxNS)}
-		if f, ok := m.notableFrame(k.Stack); ok {
+		if f, ok := m.telling(k.Stack); ok {
 			s.Location = &Location{Function: f.Function, File: f.File, Line: f.Line}
 		}
 		out = append(out, s)
@@ -146,12 +146,20 @@ func (m *maker) legs(a *evidence.Activity) ([]Leg, int) {
 		if leg.State == evidence.ActBlocked || leg.State == evidence.ActSyscall { // of others the stack is that of somebody else, or of later
 			step.Text += m.lineOf(leg.Stack)
 		}
-		if f, ok := m.notableFrame(leg.Stack); ok {
+		if f, ok := m.telling(leg.Stack); ok {
 			step.Location = &Location{Function: f.Function, File: f.File, Line: f.Line}
 		}
 		out = append(out, step)
 	}
 	return out, len(a.Path) - len(out)
+}
+
+// Title is the name in quotation marks.
+func (s *Slow) Title() string {
+	if s.Name == "" {
+		return "one whose name is not known"
+	}
+	return `"` + s.Name + `"`
 }
 
 // Longest are the n longest legs, in the order of time.

@@ -112,7 +112,7 @@ func (m *maker) started() []Started {
 
 // locationOf is the notable line of a stack; nil when nothing is known of it.
 func (m *maker) locationOf(id evidence.StackID, ref evidence.Ref) *Location {
-	f, ok := m.notableFrame(id)
+	f, ok := m.telling(id)
 	if !ok || f == (evidence.Frame{}) {
 		return nil
 	}
@@ -121,15 +121,35 @@ func (m *maker) locationOf(id evidence.StackID, ref evidence.Ref) *Location {
 
 // at is " in f at x.go:12" of a stack, or nothing.
 func (m *maker) at(id evidence.StackID) string {
-	if place, ok := m.notable(id); ok && place != "" {
-		return " in " + place
+	if f, ok := m.telling(id); ok && f.Function != "" {
+		return " in " + shortPlace(f)
 	}
 	return ""
 }
 
+// below are the packages that everything waits in.
+var below = []string{"runtime.", "internal/", "sync.", "syscall.", "net.", "os.", "io.", "bufio.", "time.", "crypto/tls.", "golang.org/x/sys/"}
+
+// telling is the innermost frame of a stack that says something: of the program, or else of a library that does more than to wait.
+func (m *maker) telling(id evidence.StackID) (evidence.Frame, bool) {
+	f, ok := m.notableFrame(id)
+	if !slices.ContainsFunc(below, func(pkg string) bool { return strings.HasPrefix(f.Function, pkg) }) {
+		return f, ok
+	}
+	for i, outer := range m.c.Stack(id).All() {
+		if i >= maxHead {
+			break
+		}
+		if !slices.ContainsFunc(below, func(pkg string) bool { return strings.HasPrefix(outer.Function, pkg) }) {
+			return outer, true
+		}
+	}
+	return f, ok
+}
+
 // lineOf is " at x.go:12" of a stack, or its function where the line is not known.
 func (m *maker) lineOf(id evidence.StackID) string {
-	f, ok := m.notableFrame(id)
+	f, ok := m.telling(id)
 	if !ok {
 		return ""
 	}

@@ -35,14 +35,18 @@ func (m *maker) spent() string {
 			s = fmt.Sprintf("it was mostly idle: over %s its goroutines kept %s occupied on average", m.span(), processors(used, l.Procs))
 		}
 	}
+	var more []string
 	if l.Latency.Total() > 0 {
-		s += fmt.Sprintf(", a ready goroutine waited %s for one (median; %s at the 99th percentile)",
-			Duration(l.Latency.Quantile(0.5)), Duration(l.Latency.Quantile(0.99)))
+		more = append(more, fmt.Sprintf("a ready goroutine waited %s for one (median; %s at the 99th percentile)",
+			Duration(l.Latency.Quantile(0.5)), Duration(l.Latency.Quantile(0.99))))
 	}
 	if l.GC.Cycles > 0 {
-		s += fmt.Sprintf(", and the collector was active %s of the time", percent(l.ShareOf(l.GC.ActiveNS)))
+		more = append(more, fmt.Sprintf("the collector was active %s of the time", percent(l.ShareOf(l.GC.ActiveNS))))
 	}
-	return s
+	if len(more) == 0 {
+		return s
+	}
+	return s + "; " + strings.Join(more, "; ")
 }
 
 // processors is "2.4 of 8 processors".
@@ -84,14 +88,16 @@ func (m *maker) spending() []string {
 	out := []string{c.Sentence}
 	if len(c.Spawns) > 0 && c.Spawns[0].Time.RunNS > 0 && c.Spawns[0].Time.RunNS <= c.Time.RunNS {
 		first := c.Spawns[0]
-		s := fmt.Sprintf("Most processor time: %s of %s", durationSum(first.Time.RunNS), durationSum(c.Time.RunNS))
+		s := fmt.Sprintf("Most processor time: %s of %s in goroutines", durationSum(first.Time.RunNS), durationSum(c.Time.RunNS))
 		if first.Function != "" {
-			s += " in goroutines that execute " + ShortFunction(first.Function)
+			s += " that execute " + ShortFunction(first.Function)
 		}
 		if at := first.Location; at != nil {
 			s += ", started at " + cmp.Or(Place(at.File, at.Line), ShortFunction(at.Function))
 		}
-		out = append(out, s+".")
+		if first.Function != "" || first.Location != nil {
+			out = append(out, s+".")
+		}
 	}
 	if s := m.longestWait(); s != "" {
 		out = append(out, s)
@@ -107,7 +113,7 @@ func (m *maker) longestWait() string {
 		}
 		what := "system calls"
 		if p.Kind == evidence.SiteBlock.String() {
-			what = plainReason(p.Reason)
+			what = plainReason(&p)
 		}
 		return fmt.Sprintf("Most waiting: %s of %s in %s, %s.", durationSum(p.TotalNS), what,
 			shortPlace(evidence.Frame{Function: p.Location.Function, File: p.Location.File, Line: p.Location.Line}), times(p.Count))
@@ -116,14 +122,14 @@ func (m *maker) longestWait() string {
 }
 
 // plainReason is a reason of a block inside a sentence.
-func plainReason(reason string) string {
-	switch reason {
-	case "sync":
+func plainReason(p *WaitingPlace) string {
+	switch {
+	case strings.HasPrefix(p.Call, "sync.Mutex.") || strings.HasPrefix(p.Call, "sync.RWMutex."):
 		return "waiting for locks"
-	case "network":
+	case p.Reason == "network":
 		return "waiting for the network"
 	}
-	return "waiting (" + Clip(reason, maxSentence) + ")"
+	return "waiting (" + Clip(p.What(), maxSentence) + ")"
 }
 
 // population is how many goroutines the evidence tells of.
@@ -213,7 +219,7 @@ func (m *maker) lacksEvents() string {
 	case float64(l.Lost) > (1-enoughEvents)*(float64(l.Events)+float64(l.Lost)):
 		return fmt.Sprintf("at least %s of %s are lost", Count64(l.Lost), plural64(l.Events+min(l.Lost, 1<<62), "event"))
 	case l.NoNames:
-		return "places in the code have no names, because the tables of the trace are missing"
+		return "some places in the code have no names, because tables of the trace are missing"
 	}
 	return ""
 }

@@ -204,6 +204,9 @@ func (m *maker) running() string {
 		if g.Count > 1 {
 			who = Plural(g.Count, "goroutine")
 		}
+		if m.c.Timeline != nil { // where a running goroutine is, a trace says only when it stops
+			who += ", last seen"
+		}
 		parts = append(parts, who+" in "+at)
 	}
 	if len(parts) == 0 {

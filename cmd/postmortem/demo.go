@@ -22,13 +22,15 @@ func (a *app) demoCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "demo [SCENARIO]",
 		Short: "Make a real incident, diagnose it, and keep the evidence",
-		Long: `Start a real program that falls ill, capture a core of it, diagnose the core, and print the report.
+		Long: `Start a real program that falls ill, capture a core of it (or, where the disease is one of time, an execution trace), diagnose
+that, and print the report.
 
 It needs nothing installed, and neither ulimit -c nor the machine's core_pattern matters. The evidence, a Markdown report and a JSON
 result stay in a folder. Where processes cannot be captured (macOS, Windows, ptrace forbidden), the text of the crash or a
 goroutine dump is diagnosed instead.`,
 		Example: `  postmortem demo
   postmortem demo crash-nil
+  postmortem demo trace
   postmortem demo --list
   postmortem demo busy-yield --dir /tmp/busy`,
 		Args: cobra.MaximumNArgs(1),

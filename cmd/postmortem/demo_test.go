@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -75,7 +76,7 @@ func holds(t *testing.T, s demo.Scenario, result *diagnosis.Result) {
 	}
 	best := &result.Findings[0]
 	at, _ := best.Location()
-	if best.Rule != s.Name || filepath.Base(at.File) != file || at.Line != line {
+	if rule := cmp.Or(s.Rule, s.Name); best.Rule != rule || filepath.Base(at.File) != file || at.Line != line {
 		t.Errorf("best finding %s at %s:%d: %s\nwant %s at %s:%d", best.Rule, at.File, at.Line, best.Claim, s.Name, file, line)
 	}
 }
@@ -88,8 +89,12 @@ func TestDemoCores(t *testing.T) {
 	for _, s := range demo.Scenarios() {
 		t.Run(s.Name, func(t *testing.T) {
 			result := diagnosed(t, s, func(a *app, dir string) ([]string, error) { return a.stage(context.Background(), s, dir) })
-			if result.Case.Sources[0].Format != "gocore" {
-				t.Fatalf("sources %v: want a core", result.Case.Sources)
+			want := "gocore"
+			if s.Records {
+				want = "gotrace"
+			}
+			if got := result.Case.Sources[0].Format; got != want {
+				t.Fatalf("the evidence is of format %s, want %s", got, want)
 			}
 			holds(t, s, result)
 		})

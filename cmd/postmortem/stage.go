@@ -35,8 +35,8 @@ func playDemo(name string, in io.Reader, out io.Writer) (code int, ok bool) {
 	return 0, true
 }
 
-// stage plays a scenario in a child and returns what the child leaves in dir: a core where the system can capture one, and
-// else text.
+// stage plays a scenario in a child and returns what the child leaves in dir: a trace of one that is recorded, a core where the system can
+// capture one, and else text.
 func (a *app) stage(ctx context.Context, s demo.Scenario, dir string) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, stageTimeout)
 	defer cancel()
@@ -148,6 +148,14 @@ func (a *app) stageLive(ctx context.Context, cmd *exec.Cmd, s demo.Scenario, dir
 		return nil, err
 	}
 	time.Sleep(s.Settle)
+	if s.Records {
+		path := filepath.Join(dir, "trace.out")
+		fmt.Fprintln(a.stderr, "postmortem: recording it")
+		if _, err := fmt.Fprintln(in, demo.Record+path); err != nil {
+			return nil, err
+		}
+		return []string{path}, errors.Join(awaitReady(ctx, lines, text), os.Remove(text))
+	}
 	core := filepath.Join(dir, "core")
 	c, err := capture.Process(ctx, cmd.Process.Pid, core, nil)
 	if err == nil {

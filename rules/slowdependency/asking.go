@@ -166,7 +166,7 @@ func (s *search) callee(stack evidence.Stack, user int) (client, news bool) {
 }
 
 // readsAnswers reports whether a plain read of a connection is one of an answer: its goroutines write to the network between the reads,
-// and they were not started by who accepts connections, because a server writes between its reads as well.
+// and they do not serve a connection, because a server writes between its reads as well.
 func (s *search) readsAnswers(site *evidence.Site, stack evidence.Stack) bool {
 	if site.Reason != "network" || len(site.Top) == 0 {
 		return false
@@ -176,32 +176,57 @@ func (s *search) readsAnswers(site *evidence.Site, stack evidence.Stack) bool {
 		return false
 	}
 	for _, share := range site.Top {
-		if 2*s.writers[share.Goroutine] < share.Count || !s.startedToAsk(share.Goroutine) {
+		if 2*s.writers[share.Goroutine] < share.Count || s.mayServe(share.Goroutine) && !s.onPath(site.Stack) {
 			return false
 		}
 	}
 	return true
 }
 
-// startedToAsk reports whether a goroutine is known not to serve a connection: the one that runs main, or one that was started in the time
-// of the trace by a function that does not accept connections.
-func (s *search) startedToAsk(goroutine int64) bool {
-	a, ok := s.line.Actor(goroutine)
-	if !ok || a.Spawn < 0 || a.Spawn >= len(s.line.Spawns) {
+// mayServe reports whether a goroutine may serve a connection: when the process accepts some, all but the one that runs main, tests, and
+// those that were started in the time of the trace by functions that do not accept.
+func (s *search) mayServe(goroutine int64) bool {
+	if !s.serves() {
 		return false
 	}
-	spawn := &s.line.Spawns[a.Spawn]
-	switch start := s.c.Frame(spawn.Start).Function; start {
-	case "runtime.main", "main.main", "testing.tRunner":
+	a, ok := s.line.Actor(goroutine)
+	if !ok || a.Spawn < 0 || a.Spawn >= len(s.line.Spawns) {
 		return true
+	}
+	spawn := &s.line.Spawns[a.Spawn]
+	switch s.c.Frame(spawn.Start).Function {
+	case "runtime.main", "main.main", "testing.tRunner":
+		return false
 	}
 	stack := s.c.Stack(spawn.Stack)
 	for i := range stack.Len() {
 		if s.accepting[stack.At(i).Function] {
-			return false
+			return true
 		}
 	}
-	return stack.Len() > 0
+	return stack.Len() == 0
+}
+
+// onPath reports whether a user task or region waited at a stack.
+func (s *search) onPath(stack evidence.StackID) bool {
+	for i := range s.line.Activities {
+		if slices.ContainsFunc(s.line.Activities[i].Path, func(l evidence.Leg) bool { return l.Stack == stack }) {
+			return true
+		}
+	}
+	return false
+}
+
+// others is how often goroutines of the program woke up that did not wait here and that no goroutine woke: what works at a pace of its own.
+func (s *search) others(a *asking) uint64 {
+	var n uint64
+	for i := range s.line.Sites {
+		site := &s.line.Sites[i]
+		if site.Kind == evidence.SiteBlock && !s.t.Places[i].Own && !slices.Contains(a.sites, i) {
+			n += site.Unwoken
+		}
+	}
+	return n
 }
 
 func (a *asking) add(line *evidence.Timeline, i int, client bool) {

@@ -34,7 +34,7 @@ var Rule = &diagnosis.Rule{
 		Fix: "Ask for what does not depend on each other at the same time, ask for several things in one request, keep answers that do not " +
 			"change, and give every call a deadline. If the answers themselves are slow, this is the peer's matter.",
 		Not: "Servers that wait for connections or for the next request of one, readers in the background, subscribers that only receive, " +
-			"many goroutines that wait at once (the work is not serial then), and answers that come within min-wait. A lock that is held during the " +
+			"many goroutines that wait at once (the work is not serial then), a job in the background while others go on at their own pace, and answers that come within min-wait. A lock that is held during the " +
 			"call is lock-hog.",
 		Before: "for _, part := range parts {\n\tanswer, err := client.Get(base + part) // one after the other\n\t// ...\n}",
 		After:  "for _, part := range parts {\n\tgroup.Go(func() error { return fetch(ctx, part) }) // all at once, with a deadline\n}",
@@ -49,6 +49,8 @@ var Rule = &diagnosis.Rule{
 			Origin: "an answer from the same rack takes under one; the threshold of median waits for locks"},
 		{Name: "max-parallel", Doc: "goroutines that wait at the line at once, on average over the time in which any does", Default: 3,
 			Origin: "more of them are work that is done side by side"},
+		{Name: "max-others", Doc: "wakes elsewhere by timers or the network for each long wait", Default: 10,
+			Origin: "a request to a server in the same process made five; goroutines that work at a pace of their own made eighty"},
 		{Name: "max-running", Doc: "processors that goroutines may keep busy on average", Default: 0.5, Origin: "more, and the process does other things than to wait"},
 	},
 	Uses: []diagnosis.Dependency{derive.OfFrames, derive.OfTimeline},
@@ -116,6 +118,9 @@ func (s *search) fires(a *asking) bool {
 		return false
 	case a.parallel() > s.p.Limit("max-parallel"):
 		s.p.Silent("%.1f goroutines at once wait for answers from the network at %s: the work is done side by side", a.parallel(), derive.Where(a.at))
+		return false
+	case float64(s.others(a)) > s.p.Limit("max-others")*float64(a.long):
+		s.p.Silent("the waits for answers from the network at %s do not keep the rest of the process from working", derive.Where(a.at))
 		return false
 	case s.underLock(a):
 		s.p.Silent("the waits for the network at %s are made with a lock that others wait for: see lock-hog", derive.Where(a.at))

@@ -99,12 +99,27 @@ func (t *Timeline) Turns() []Turns {
 		list[n].Bench = list[n].Bench || t.benchBody(s, at)
 	}
 	for i := range list {
-		if list[i].Shape == PollDeadline {
+		switch list[i].Shape {
+		case PollDeadline:
 			list[i].Reads = t.tries(list[i].Frame)
+		case PollYield:
+			list[i].RunNS = max(list[i].RunNS, t.ranBetween(list[i].Top))
 		}
 	}
 	slices.SortStableFunc(list, func(a, b Turns) int { return cmp.Compare(b.Count, a.Count) })
 	return list
+}
+
+// ranBetween is how long goroutines ran in their turns: a yield ends no wait, so that a site does not tell. A goroutine runs as long in
+// one turn as in another.
+func (t *Timeline) ranBetween(top []evidence.Share) uint64 {
+	var sum float64
+	for _, share := range top {
+		if a, ok := t.Line.Actor(share.Goroutine); ok && a.Runs > 0 {
+			sum += float64(a.RunNS) * min(float64(share.Count)/float64(a.Runs), 1)
+		}
+	}
+	return uint64(sum)
 }
 
 // turnAt says how a site goes round, and which frame's loop it is.

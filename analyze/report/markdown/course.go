@@ -82,7 +82,7 @@ func phaseTable(b *section, c *report.Course) {
 // slowest writes what the slowest tasks or regions waited for, step by step.
 func slowest(b *section, c *report.Course) {
 	for _, s := range c.Slowest {
-		b.linef("\n**Slow %s** %s at %s: %s.", inline(s.Kind), code(s.Name), inline(report.Moment(s.StartNS, c.SpanNS)), strings.TrimRight(inline(s.Text), "."))
+		b.linef("\n**Slow %s** %s at %s: %s.", inline(s.Kind), title(&s), inline(report.Moment(s.StartNS, c.SpanNS)), strings.TrimRight(inline(s.Text), "."))
 		if len(s.Legs) > 0 {
 			b.linef("")
 			b.table("when", "how long", "goroutine", "what")
@@ -135,6 +135,13 @@ func spawns(b *section, c *report.Course) {
 		b.row(code(report.ShortFunction(s.Function)), report.Count64(s.Created), report.Count(s.Peak), sum(s.Time.RunNS), sum(s.Time.ReadyNS), sum(s.Time.SyscallNS),
 			sum(s.Time.BlockedNS), where(s.Location))
 	}
+}
+
+func title(s *report.Slow) string {
+	if s.Name == "" {
+		return s.Title()
+	}
+	return code(s.Name)
 }
 
 func sum(ns uint64) string { return report.Duration(int64(min(ns, 1<<62))) }

@@ -233,9 +233,10 @@ func (f *Folder) Exit(t int64, g *G) {
 	if g.spawn == 0 {
 		return
 	}
+	f.endAssist(t, g)
+	f.endRegions(t, g)
 	f.leave(g, t, 0)
 	f.settled(g)
-	f.endRegions(t, g)
 	f.ended++
 	f.live--
 	f.past[f.slice].ended++
@@ -245,7 +246,6 @@ func (f *Folder) Exit(t int64, g *G) {
 		row.life += t - g.born
 	}
 	f.unpair(g)
-	f.endAssist(t, g)
 	f.gone(g, t)
 	f.rings.free(g.ring)
 	if g.extra != 0 {

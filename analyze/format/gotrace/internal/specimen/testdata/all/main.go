@@ -88,18 +88,19 @@ func long() {
 	end := time.Now().Add(2500 * time.Millisecond)
 	var wg sync.WaitGroup
 	for _, work := range []func(){
-		func() { channels(50); time.Sleep(time.Millisecond) },
+		func() { channels(50) },
 		func() { locks(5) },
 		func() { network(10) },
 		func() { system(5); nap(2 * time.Millisecond) },
 		func() { garbage(500) },
-		func() { spin(20 * time.Millisecond); time.Sleep(30 * time.Millisecond) },
+		func() { spin(20 * time.Millisecond) },
 	} {
 		wg.Add(1)
 		go func() {
 			defer wg.Done()
 			for time.Now().Before(end) {
 				work()
+				time.Sleep(10 * time.Millisecond)
 			}
 		}()
 	}
