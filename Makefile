@@ -7,7 +7,7 @@ PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 win
 
 export PATH := $(TOOLS):$(PATH)
 
-.PHONY: all build test bench lint generate cross fuzz tools clean
+.PHONY: all build test bench healthy lint generate cross fuzz tools clean
 
 all: build
 
@@ -34,6 +34,11 @@ endif
 ifneq ($(filter traces,$(BENCH_SECTIONS)),)
 	go run ./analyze/format/gotrace/internal/bench $(BENCH_FLAGS)
 endif
+
+# Traces tests and benchmarks of real modules, which must be silent, and keeps docs/healthy-traces.md. It fetches some hundred megabytes of
+# modules and takes ten minutes. HEALTHY="-healthy.keep DIR" keeps the traces.
+healthy:
+	go test ./rules -run TestHealthy -timeout 40m -v -healthy $(HEALTHY)
 
 # golangci-lint is built on first use, which takes some minutes. LINT=off leaves it out.
 lint:

@@ -37,7 +37,7 @@ type claimed struct {
 	rank   int // place of the format in the table
 }
 
-var errNoPaths = errors.New("no file to read: name a core, a crash log or a .case file")
+var errNoPaths = errors.New("no file to read: name a core, a crash log, an execution trace or a .case file")
 
 func (o opener) open(ctx context.Context, paths []string, opt format.Options) (*evidence.Case, error) {
 	if len(paths) == 0 {

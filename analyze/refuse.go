@@ -25,10 +25,10 @@ var strangers = []stranger{
 		"cores of macOS are not read; a goroutine dump (kill -QUIT, GOTRACEBACK=all) is"},
 	{"a program (Windows PE)", anyPrefix("MZ"), "cores of Windows are not read; a goroutine dump (GOTRACEBACK=all) is"},
 	{"a Windows minidump", anyPrefix("MDMP"), "dumps of Windows are not read; a goroutine dump (GOTRACEBACK=all) is"},
-	{"an execution trace of Go", func(h []byte) bool {
+	{"an execution trace of an old version of Go", func(h []byte) bool {
 		return anyPrefix("go 1.")(h) && bytes.Contains(h[:min(len(h), 32)], []byte(" trace\x00"))
 	},
-		"this version does not read traces: go tool trace does"},
+		"traces of Go 1.11 and later are read"},
 	{"a Java heap dump", anyPrefix("JAVA PROFILE"), "only Go processes are diagnosed"},
 	{"a tar archive", func(h []byte) bool { return len(h) > 262 && string(h[257:262]) == "ustar" }, "unpack it and give the core in it"},
 	{"a zip archive", anyPrefix("PK\x03\x04"), "unpack it and give the core in it"},

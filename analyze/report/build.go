@@ -219,7 +219,8 @@ func (m *maker) next() {
 		add(m.tool() + " stacks" + m.files())
 	}
 	if m.c.Timeline != nil {
-		add(m.tool() + " profile sync" + m.files() + " -o sync.pb.gz")
+		kind := m.profileKind()
+		add(m.tool() + " profile " + kind + " -o " + kind + ".pb.gz" + m.files())
 	}
 	if s := m.doc.Verdict.Status; (s == Clean || s == Inconclusive) && m.momentary() {
 		add("Take a second capture a few seconds later, or an execution trace, and analyse both: what moves between them is alive")

@@ -86,6 +86,7 @@ func TestSparks(t *testing.T) {
 	c := report.Course{Processors: 4, SliceNS: ms, Rows: []report.CourseRow{
 		{Name: "running", Unit: "goroutines", How: report.CourseMean, Values: []float64{4, 2, 0.1}},
 		{Name: "ready", Unit: "goroutines", How: report.CourseMean, Values: []float64{0.01, 0, 0}},
+		{Name: "sleep", Unit: "goroutines", How: report.CourseMean, Values: []float64{0.3, 2, 0.5}},
 		{Name: "gc", Unit: "share", How: report.CourseMean, Values: []float64{0, 0.5, 0}},
 		{Name: "alive", Unit: "goroutines", How: report.CourseMost, Values: []float64{7, 7, 7}},
 		{Name: "created", Unit: "goroutines", How: report.CourseSum, Values: []float64{0, 0, 30}}}}
@@ -97,7 +98,7 @@ func TestSparks(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}
-	if n := len(c.Sparks(64, false, false)); n != 5 {
+	if n := len(c.Sparks(64, false, false)); n != 6 {
 		t.Errorf("the long form has %d rows", n)
 	}
 }
@@ -116,7 +117,7 @@ func TestTraceIsNoMoment(t *testing.T) {
 		}
 	}
 	for _, want := range []string{"rules looked at 424 goroutines over 1.28 s", "of 8 processors", "Most waiting: 25 s of waiting for the network in api.fetch at fetch.go:31",
-		"Most processor time: 280 ms of 310 ms", "does not show sizes of reads and writes", "postmortem profile sync trace.out", "1,234,567 events over 1.28 s read, at least 12 lost"} {
+		"Most processor time: 280 ms of 310 ms", "does not show sizes of reads and writes", "postmortem profile sync -o sync.pb.gz trace.out", "1,234,567 events over 1.28 s read, at least 12 lost"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the report does not say %q", want)
 		}

@@ -277,6 +277,9 @@ func (m *maker) windowOf(i int, spawns bool) (first, last int64, refs []evidence
 	return first, last, []evidence.Ref{a, b}, ok
 }
 
+// throughout is the part of the time, counted from either end, within which a beginning or an end is that of the evidence.
+const throughout = 50
+
 // findingEvents are the beginning and the end of what the findings name.
 func (m *maker) findingEvents() []dated {
 	var out []dated
@@ -286,6 +289,10 @@ func (m *maker) findingEvents() []dated {
 			continue
 		}
 		name := fmt.Sprintf("of F%d (%s)", i+1, m.res.Findings[i].Rule)
+		if edge := m.c.Timeline.SpanNS / throughout; first <= edge && last >= m.c.Timeline.SpanNS-edge {
+			out = append(out, dated{first, "signs " + name + " from the beginning to the end" + m.at(m.stackOf(refs[0])), m.fieldOf(refs[0]), refs[:1]})
+			continue
+		}
 		if last <= first {
 			out = append(out, dated{first, "the only sign " + name + m.at(m.stackOf(refs[0])), m.fieldOf(refs[0]), refs[:1]})
 			continue

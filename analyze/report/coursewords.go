@@ -105,6 +105,18 @@ func (m *maker) spending() []string {
 	return out
 }
 
+// profileKinds are the profiles that show more of what classes of findings name; see package traceprofile.
+var profileKinds = map[string]string{"lock-hog": "mutex-holder", "lock-hot": "mutex-holder", "sched-starvation": "sched", "busy-yield": "sched",
+	"syscall-churn": "syscall", "tiny-io": "syscall", "slow-dependency": "net"}
+
+// profileKind is the profile to look at next.
+func (m *maker) profileKind() string {
+	if len(m.res.Findings) > 0 {
+		return cmp.Or(profileKinds[m.res.Findings[0].Class], "sync")
+	}
+	return "sync"
+}
+
 // longestWait names the place with the most waiting that somebody ended: who waits for work, or sleeps, waits for nobody.
 func (m *maker) longestWait() string {
 	for _, p := range m.doc.Course.Places {

@@ -79,8 +79,21 @@ func (c *Course) dull(r *CourseRow) bool {
 	if r.Unit == "share" {
 		return most < unnoticedShare
 	}
-	return most < unnoticed
+	return most < unnoticed || r.Name == "sleep" && r.flat()
 }
+
+// flat reports whether the values between the ends, which may be parts of slices, are the same: tickers and pollers that sleep all the time.
+func (r *CourseRow) flat() bool {
+	if len(r.Values) < 3 {
+		return false
+	}
+	inner := CourseRow{Values: r.Values[1 : len(r.Values)-1]}
+	least, most := inner.Range()
+	return least >= flatShare*most
+}
+
+// flatShare is the part of its largest value above which a row that never goes below it says nothing over time.
+const flatShare = 0.9
 
 // label is what a row is called where it is drawn.
 func (c *Course) label(r *CourseRow) string {

@@ -30,7 +30,7 @@ result stay in a folder. Where processes cannot be captured (macOS, Windows, ptr
 goroutine dump is diagnosed instead.`,
 		Example: `  postmortem demo
   postmortem demo crash-nil
-  postmortem demo trace
+  postmortem demo execution-trace
   postmortem demo --list
   postmortem demo busy-yield --dir /tmp/busy`,
 		Args: cobra.MaximumNArgs(1),

@@ -1,5 +1,5 @@
-// Command postmortem says what went wrong in a dead or hung Go process: from a core dump or the text of a crash it names the
-// disease, the guilty line, how sure it is, and what to do.
+// Command postmortem says what went wrong in a Go process that died, hung or crawled: from a core dump, the text of a crash or an
+// execution trace it names the disease, the guilty line, how sure it is, and what to do.
 package main
 
 import "os"

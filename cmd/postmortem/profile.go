@@ -11,6 +11,7 @@ import (
 
 	"github.com/gopostmortem/postmortem/analyze/evidence"
 	"github.com/gopostmortem/postmortem/analyze/format"
+	"github.com/gopostmortem/postmortem/analyze/report"
 	"github.com/gopostmortem/postmortem/analyze/report/traceprofile"
 )
 
@@ -30,8 +31,8 @@ func (a *app) profileCommand() *cobra.Command {
 ` + profileKinds() + `
 The first four hold the values that go tool trace -pprof gives, and take a small part of its time. In
 mutex-holder the waits for locks stand where somebody let go of the lock for which others waited: there the time was lost.`,
-		Example: `  postmortem profile sync trace.out -o sync.pb.gz && go tool pprof -top sync.pb.gz
-  postmortem profile mutex-holder trace.out -o holders.pb.gz
+		Example: `  postmortem profile sync -o sync.pb.gz trace.out && go tool pprof -top sync.pb.gz
+  postmortem profile mutex-holder -o holders.pb.gz trace.out
   postmortem profile sched trace.out.zst > sched.pb.gz
   go tool pprof -http=: <(postmortem profile net trace.out)`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -57,6 +58,9 @@ mutex-holder the waits for locks stand where somebody let go of the lock for whi
 	run.read.add(set)
 	return cmd
 }
+
+// profileGaps is how many gaps of the evidence are told beside a profile, which has no place for them.
+const profileGaps = 5
 
 func kindNames() []string {
 	var names []string
@@ -89,6 +93,9 @@ func (a *app) profile(cmd *cobra.Command, run *profiling, kind string, files []s
 	}
 	if c.Timeline == nil {
 		return inputError(traceprofile.ErrNoTimeline)
+	}
+	for _, g := range c.Gaps[:min(len(c.Gaps), profileGaps)] {
+		fmt.Fprintf(a.stderr, "postmortem: the profile may lack something: %s: %s\n", report.Visible(g.What), report.Visible(g.Why))
 	}
 	if run.output == "" {
 		return traceprofile.Write(a.stdout, c, kind)

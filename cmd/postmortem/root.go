@@ -15,9 +15,9 @@ const version = "0.1.0"
 // released is the date on the manual pages. It is a constant: the same source makes the same pages.
 var released = time.Date(2026, time.November, 20, 0, 0, 0, 0, time.UTC)
 
-const rootLong = `postmortem says what went wrong in a dead or hung Go process.
+const rootLong = `postmortem says what went wrong in a Go process that died, hung or crawled.
 
-Give it a core dump, or a log that holds the text of a crash. It names the disease in one sentence, the guilty goroutine and
+Give it a core dump, a log that holds the text of a crash, or an execution trace. It names the disease in one sentence, the guilty goroutine and
 line, how sure it is, what speaks against it, and what to do. It needs no symbols and no network.
 
   postmortem FILE...       is short for  postmortem analyze FILE...
@@ -29,11 +29,12 @@ Exit codes: 0 analysed, no finding at or above --fail-on; 1 findings at or above
 func (a *app) root() *cobra.Command {
 	root := a.analyzeCommand()
 	root.Use = "postmortem FILE..."
-	root.Short = "Say what went wrong in a dead or hung Go process"
+	root.Short = "Say what went wrong in a Go process that died, hung or crawled"
 	root.Long = rootLong
 	root.Example = `  postmortem core.1234
   postmortem core.1234 --exe ./server -o markdown=incident.md -o json=incident.json
   postmortem crash.log --fail-on critical
+  postmortem trace.out
   ssh host cat core.1234.zst | postmortem -
   postmortem demo`
 	root.Version = version

@@ -1,8 +1,6 @@
 package busyyield
 
 import (
-	"fmt"
-
 	"github.com/gopostmortem/postmortem/analyze/diagnosis"
 	"github.com/gopostmortem/postmortem/analyze/diagnosis/derive"
 	"github.com/gopostmortem/postmortem/analyze/evidence"
@@ -22,13 +20,13 @@ var traceLimits = []diagnosis.Limit{
 		Origin: "separated ill textbook programs from healthy ones"},
 	{Name: "trace-turn-ns", Doc: "nanoseconds that a loop may run each turn on average; more is work", Default: 20000,
 		Origin: "measured: loops that only ask run for 0.1 to 8 us a turn; a ticker with work for 30 us and more"},
-	{Name: "trace-window", Doc: "share of the span below which a loop is an episode, which is told with less weight", Default: 0.5,
-		Origin: "who polls for half of the time does so by design"},
+	{Name: "trace-window", Doc: "share of the span below which a loop is an episode: of yields it is told with less weight, of sleeps not at all",
+		Default: 0.5, Origin: "who polls for half of the time does so by design; tests wait in short loops of sleeps"},
 	{Name: "trace-cost", Doc: "share of a processor from which a loop of yields is critical", Default: 0.2,
 		Origin: "a fifth of a processor; measured 0.4 to 1 in loops that wait by yielding"},
 	{Name: "trace-timed-out", Doc: "share of the waits for a connection that must end by their deadline", Default: 0.5,
 		Origin: "in a server each wait ends with data: none"},
-	{Name: "trace-deeds", Doc: "system calls and wakes each turn from which a loop of sleeps paces its work", Default: 0.5,
+	{Name: "trace-deeds", Doc: "system calls and wakes each turn from which a loop of sleeps paces its work, which is healthy", Default: 0.5,
 		Origin: "who only asks finds something in few of its turns"},
 	{Name: "spin-samples", Doc: "preemptions and CPU samples of a goroutine that never waits, to judge it by", Default: 10,
 		Origin: "the runtime interrupts who runs on each 10 to 20 ms: a fifth of a second"},
@@ -41,6 +39,8 @@ var traceLimits = []diagnosis.Limit{
 		Origin: "loops that check a context beside cheap work had 30 % and more"},
 	{Name: "spin-asks", Doc: "share of its samples that must be in the call that asks", Default: 0.4,
 		Origin: "measured 0.5 to 1: the rest are locks around the question and the loop itself"},
+	{Name: "spin-sleeps", Doc: "the same when the call is time.Sleep, which returns at once for a sleep of nothing", Default: 0.05,
+		Origin: "one sample in twenty: a goroutine that never sleeps has no other reason to be there"},
 }
 
 // clockNS is the unit of the hardware and the epoll timer: a sleep of a moment lasts at least a millisecond in a program that idles, and
@@ -89,6 +89,10 @@ func (y *traced) judge(l *derive.Turns) {
 		return
 	}
 	if y.line.ShareOf(uint64(l.WindowNS())) < y.p.Limit("trace-window") {
+		if l.Shape != derive.PollYield {
+			y.p.Silent("%s sleeps for a moment %.0f times a second, for %s only", derive.Short(l.Frame.Function), l.Rate(), derive.Lasting(l.WindowNS()))
+			return
+		}
 		v.severity--
 	}
 	y.report(l, v)
@@ -140,8 +144,8 @@ func (y *traced) weighYields(l *derive.Turns) verdict {
 // paces its work and one that asks are told apart by what they do in their turns.
 func (y *traced) weighPolls(l *derive.Turns) verdict {
 	if deeds := y.t.Deeds(l); deeds >= y.p.Limit("trace-deeds") {
-		return verdict{diagnosis.Possible, diagnosis.Info, fmt.Sprintf(
-			"its goroutines make %.1f system calls and wakes each turn: the loop may pace its work, not wait", deeds)}
+		y.p.Silent("%s sleeps for a moment between %.1f system calls and wakes each turn: it paces its work", derive.Short(l.Frame.Function), deeds)
+		return verdict{}
 	}
 	if l.MeanWait() >= 1e6 && len(l.Top) < 2 {
 		return verdict{diagnosis.Possible, diagnosis.Warning, "a loop that paces cheap work by the millisecond looks the same"}

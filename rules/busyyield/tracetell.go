@@ -30,8 +30,13 @@ var words = map[derive.PollShape]struct{ one, many, fix string }{
 	derive.PollLength: {"polls the length of a channel", "poll the length of a channel", "Receive from the channel, in a select when there are several."},
 	derive.PollClock: {"asks for the time without a pause", "ask for the time without a pause",
 		"Use time.Sleep, time.AfterFunc, a time.Timer or a context with a deadline: the runtime wakes the goroutine when it is time."},
-	derive.PollContext: {"asks without a pause whether its context is done", "ask without a pause whether their contexts are done",
-		"Receive from the context's Done channel, in a select with whatever the loop works on."},
+}
+
+// spinWords are what is said instead of a goroutine that never waits.
+var spinWords = map[derive.PollShape]struct{ one, many string }{
+	derive.PollSleep:    {"calls time.Sleep, which returns at once,", "call time.Sleep, which returns at once,"},
+	derive.PollTimer:    {"re-arms a timer without a pause", "re-arm timers without a pause"},
+	derive.PollDeadline: {"tries a connection whose deadline has passed", "try connections whose deadlines have passed"},
 }
 
 // report tells of a loop that gives its processor away.
@@ -76,13 +81,18 @@ func (y *traced) course(l *derive.Turns) string {
 // spins tells of goroutines that ask and never wait.
 func (y *traced) spins() {
 	list := y.t.Spins(derive.SpinBounds{LifeNS: uint64(y.p.Limit("trace-span") * 1e9), Active: y.p.Limit("spin-active"),
-		Events: y.p.Limit("spin-events"), Samples: uint64(y.p.Limit("spin-samples")), Work: y.p.Limit("spin-work"), Asks: y.p.Limit("spin-asks")})
+		Events: y.p.Limit("spin-events"), Samples: uint64(y.p.Limit("spin-samples")), Work: y.p.Limit("spin-work"), Asks: y.p.Limit("spin-asks"),
+		Sleeps: y.p.Limit("spin-sleeps")})
 	for i := range list {
-		if list[i].Bench {
-			y.p.Silent("%s is the body of a benchmark, which goes round on purpose", derive.Short(list[i].Frame.Function))
-			continue
+		what := derive.Short(list[i].Frame.Function)
+		switch {
+		case list[i].Bench:
+			y.p.Silent("%s is the body of a benchmark, which goes round on purpose", what)
+		case list[i].Shape == derive.PollContext: // most often a loop whose work is cheaper than to ask before each piece of it
+			y.p.Silent("%s asks all the time whether its context is done, and what it does in between is too short to be seen", what)
+		default:
+			y.reportSpin(&list[i])
 		}
-		y.reportSpin(&list[i])
 	}
 }
 
@@ -94,13 +104,20 @@ func (y *traced) reportSpin(s *derive.Spin) {
 		top = append(top, evidence.Share{Goroutine: id})
 	}
 	n := len(victims)
+	phrase := y.phrase(s.Shape, n)
+	if w, ok := spinWords[s.Shape]; ok {
+		phrase = w.many
+		if n == 1 {
+			phrase = w.one
+		}
+	}
 	f := diagnosis.Finding{
 		Subject: victims[0], Victims: victims,
-		Claim: fmt.Sprintf("%s %s for %s of a processor, in %s", y.name(top, n), y.phrase(s.Shape, n), derive.Percent(y.line.ShareOf(s.RunNS)),
+		Claim: fmt.Sprintf("%s %s for %s of a processor, in %s", y.name(top, n), phrase, derive.Percent(y.line.ShareOf(s.RunNS)),
 			derive.Short(s.Frame.Function)),
 		Because: []diagnosis.Reason{
-			{Refs: victims, Text: fmt.Sprintf("it never waits: %s on a processor of %s that it was there, without yields or sleeps",
-				derive.Lasting(int64(s.RunNS)), derive.Lasting(int64(s.LifeNS)))},
+			{Refs: victims, Text: fmt.Sprintf("no waits, yields or sleeps: of %s that goroutines were there they ran for %s",
+				derive.Lasting(int64(s.LifeNS)), derive.Lasting(int64(s.RunNS)))},
 			{Refs: refs(s.Sites), Text: fmt.Sprintf("of %d times that it was interrupted or sampled it was asking %d times, most often in %s, and in what may be work %d times",
 				s.Samples, s.Asks, s.Callee, s.Work)},
 		},
@@ -108,11 +125,7 @@ func (y *traced) reportSpin(s *derive.Spin) {
 		Confidence: diagnosis.Likely, Severity: diagnosis.Warning, Fix: words[s.Shape].fix,
 		Settle: "a CPU profile, or a core of the living process: it shows the machine loop",
 	}
-	weak := s.Shape == derive.PollClock || s.Shape == derive.PollContext
-	if s.Shape == derive.PollContext { // most often a loop whose work is cheaper than to ask before each piece of it
-		f.Severity = diagnosis.Info
-	}
-	if weak || float64(s.Samples) < y.p.Limit("spin-sure") {
+	if s.Shape == derive.PollClock || float64(s.Asks) < y.p.Limit("spin-asks")*float64(s.Samples) || float64(s.Samples) < y.p.Limit("spin-sure") {
 		f.Confidence = diagnosis.Possible
 		f.Against = append(f.Against, diagnosis.Reason{Refs: refs(s.Sites), Text: fmt.Sprintf(
 			"a spin leaves no events: this is read from %d samples of what the goroutine was doing", s.Samples)})

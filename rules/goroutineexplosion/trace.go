@@ -22,7 +22,8 @@ type mood uint8
 const (
 	moodIdle   mood = iota // wait for what comes when it comes: connections, work
 	moodQueued             // want something scarce, or a processor
-	moodLost               // wait where nobody was ever woken: a leak
+	moodLost               // wait where nobody is woken: a leak, or a pool without work
+	moodStuck              // the same, and they are no pool: they have something to hand over, or everybody started some
 	moodSleep              // sleep
 	moodCount
 )
@@ -50,16 +51,15 @@ func (x *course) look(g *derive.Growth) {
 		return
 	}
 	counts, most := x.moods(g)
-	known := counts[moodIdle] + counts[moodQueued] + counts[moodLost] + counts[moodSleep]
+	known := counts[moodIdle] + counts[moodQueued] + counts[moodLost] + counts[moodStuck] + counts[moodSleep]
 	rises := x.t.Rises(g, x.p.Limit("min-rise"))
+	crowd := float64(g.Live) >= x.p.Limit("min-goroutines") && 2*(counts[moodQueued]+counts[moodStuck]) > known && !x.batch(g)
 	switch {
-	case known == 0 && !rises:
-		x.p.Silent("%d goroutines started in %s are alive, and they do not become more", g.Live, place)
-	case 2*counts[moodLost] > known:
-		x.p.Silent("%d goroutines started in %s are alive, and most wait where nobody was ever woken: that is a leak, if anything", g.Live, place)
 	case 2*counts[moodIdle] > known:
 		x.p.Silent("%d goroutines started in %s are alive, but most of them are idle (connections, workers, subscribers)", g.Live, place)
-	case !rises && (2*counts[moodQueued] <= known || float64(g.Live) < x.p.Limit("min-goroutines") || x.batch(g)):
+	case 2*(counts[moodLost]+counts[moodStuck]) > known && (rises || !crowd):
+		x.p.Silent("%d goroutines started in %s are alive, and most wait where nobody is woken: that is a leak, if anything", g.Live, place)
+	case !rises && !crowd:
 		x.p.Silent("%d goroutines started in %s are alive; they were started in one go, or are no longer: a batch", g.Live, place)
 	default:
 		x.p.Report(x.finding(g, most, counts, rises))
@@ -72,6 +72,9 @@ func (x *course) moods(g *derive.Growth) (counts [moodCount]int, most *derive.St
 	for i := range g.Stands {
 		s := &g.Stands[i]
 		m := x.moodOf(s)
+		if m == moodLost && (s.Doing.Activity == derive.ActivitySend || 10*g.Parents.Many >= g.Parents.Looked && g.Parents.Many > 1) {
+			m = moodStuck
+		}
 		counts[m] += s.Count
 		if m != moodIdle && s.Count > best {
 			best, most = s.Count, s
@@ -83,32 +86,24 @@ func (x *course) moods(g *derive.Growth) (counts [moodCount]int, most *derive.St
 // moodOf judges the goroutines at one place. Who sends, waits for a lock or a semaphore, a file or a processor is queued, when others get
 // through there; who receives or selects is idle as long as anybody is woken there.
 func (x *course) moodOf(s *derive.Stand) mood {
-	served := s.Site < 0 || s.Woken() > 0
 	switch s.Doing.Activity {
 	case derive.ActivityLock, derive.ActivityReady, derive.ActivityCompute, derive.ActivityYield, derive.ActivityFile, derive.ActivityCollector,
 		derive.ActivityProcess, derive.ActivityCgo, derive.ActivityResolve:
 		return moodQueued
-	case derive.ActivitySend, derive.ActivitySemaphore:
-		if served {
-			return moodQueued
-		}
-		return moodLost
-	case derive.ActivitySelect:
-		if _, gate := derive.Has(x.c.Stack(s.Stack), gates...); gate && served {
-			return moodQueued
-		} else if served {
-			return moodIdle
-		}
-		return moodLost
-	case derive.ActivityReceive, derive.ActivityCond, derive.ActivityPipe:
-		if served {
-			return moodIdle
-		}
-		return moodLost
-	case derive.ActivityForever:
-		return moodLost
 	case derive.ActivitySleep:
 		return moodSleep
+	case derive.ActivityForever:
+		return moodLost
+	case derive.ActivitySend, derive.ActivitySemaphore, derive.ActivitySelect, derive.ActivityReceive, derive.ActivityCond, derive.ActivityPipe:
+		if s.Forgotten() {
+			return moodLost
+		}
+	default:
+		return moodIdle
+	}
+	_, gate := derive.Has(x.c.Stack(s.Stack), gates...)
+	if gate || s.Doing.Activity == derive.ActivitySend || s.Doing.Activity == derive.ActivitySemaphore {
+		return moodQueued
 	}
 	return moodIdle
 }

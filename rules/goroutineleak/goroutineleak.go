@@ -28,8 +28,9 @@ var Rule = &diagnosis.Rule{
 			"Where there is no proof (a goroutine dump, a core with holes) or something still refers to them, hundreds that have waited " +
 			"for minutes on one line, each for a channel of its own, are reported as a possibility; so are several that wait each for a lock " +
 			"of its own that nobody is seen to hold.\n\n" +
-			"In an execution trace: a go statement whose goroutines become more and more, hardly any of which ends, and which wait at one line " +
-			"where none was ever woken. It is never proved from a trace alone.",
+			"In an execution trace: goroutines of one go statement that become more and more, and wait at one line where none was ever woken, or " +
+			"where others were served in a fraction of the time that these have waited; and senders whose starters have all gone. It is never proved " +
+			"from a trace alone.",
 		Hurts: "Each keeps its stack and all it refers to until the process ends. With one per request or per event, memory grows without a " +
 			"bound, collections take longer, and the process ends in an out-of-memory kill.",
 		Confirm: "Compare the count in two dumps (/debug/pprof/goroutine?debug=1). With Go 1.26 and GOEXPERIMENT=goroutineleakprofile, " +
@@ -64,8 +65,6 @@ var Rule = &diagnosis.Rule{
 			Origin: "one holder may be overlooked; that of several nobody sees one is no chance"},
 		{Name: "explosion-goroutines", Doc: "from so many on, a crowd that is most of a process in evidence without addresses is left to " +
 			"goroutine-explosion", Default: 1000, Origin: "min-goroutines of goroutine-explosion, which names the leak as the other reading"},
-		{Name: "max-ended", Doc: "of a trace: share of the goroutines of a go statement that may have ended", Default: 0.1,
-			Origin: "textbook programs: of leaked ones none ends, but some of a go statement may get their answer"},
 		{Name: "min-wait-ms", Doc: "of a trace: how long the oldest of them must have waited, in milliseconds", Default: 500,
 			Origin: "a starter that collects from all of them has begun by then"},
 	},

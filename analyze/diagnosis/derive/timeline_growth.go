@@ -30,10 +30,22 @@ type Stand struct {
 	Site   int    // row of Sites; -1 when there is none
 	Began  uint64 // how often a wait began there, whoever waited
 	Open   int    // how many wait there at the end
+	AgeNS  int64  // how long those have waited on average, at least
+	UsedNS int64  // what nearly all waits that ended there took at most; 0 when none ended
 }
 
 // Woken is how many waits at the place have ended.
 func (s *Stand) Woken() uint64 { return s.Began - min(uint64(s.Open), s.Began) }
+
+// agedTimes is how much longer than the waits that ended there those at a place have waited, on average, when nobody serves it any more.
+// In a queue that is served, however slowly, both are of one size.
+const agedTimes = 50
+
+// Forgotten reports whether those at the place look as if nobody would wake them: no wait there has ended, or those that did were of
+// another order of magnitude.
+func (s *Stand) Forgotten() bool {
+	return s.Site >= 0 && (s.Woken() == 0 || s.AgeNS > agedTimes*s.UsedNS)
+}
 
 // Parents is what became of the goroutines that executed a go statement.
 type Parents struct {
@@ -173,14 +185,27 @@ func (t *Timeline) parent(p *Parents, known map[int64]bool, g evidence.Goroutine
 
 // waits finds the site of a stand: the block at the same stack.
 func (t *Timeline) waits(s *Stand) {
+	var ended evidence.Histogram
+	var total, done float64
 	for i := range t.Line.Sites {
-		if site := &t.Line.Sites[i]; site.Kind == evidence.SiteBlock && site.Stack == s.Stack {
-			s.Began += site.Count
-			s.Open += site.Open
-			if s.Site < 0 || site.Count > t.Line.Sites[s.Site].Count {
-				s.Site = i
-			}
+		site := &t.Line.Sites[i]
+		if site.Kind != evidence.SiteBlock || site.Stack != s.Stack {
+			continue
 		}
+		s.Began += site.Count
+		s.Open += site.Open
+		total += float64(site.TotalNS)
+		for k, n := range site.Hist {
+			ended[k] += n
+			done += float64(n) * float64(uint64(1)<<k) // at most
+		}
+		if s.Site < 0 || site.Count > t.Line.Sites[s.Site].Count {
+			s.Site = i
+		}
+	}
+	s.UsedNS = ended.Quantile(0.99)
+	if s.Open > 0 && total > done {
+		s.AgeNS = int64((total - done) / float64(s.Open))
 	}
 }
 

@@ -34,6 +34,7 @@ type SpinBounds struct {
 	Samples uint64  // at least
 	Work    float64 // share of samples at most that may be work
 	Asks    float64 // share of samples at least in what asks
+	Sleeps  float64 // the same of time.Sleep, which a goroutine that never sleeps calls for nothing
 }
 
 // loopShare is the share of a goroutine's samples that a function must be on the stack of to be the one whose loop it is.
@@ -102,9 +103,10 @@ func (t *Timeline) restless(a *evidence.Actor, b SpinBounds) bool {
 
 // catch is a stack that a goroutine was caught at.
 type catch struct {
-	site  int
-	count uint64
-	stack evidence.Stack
+	site   int
+	count  uint64
+	stack  evidence.Stack
+	sample bool // by a CPU sample
 }
 
 // caught are the samples of each goroutine that is named with them. Up to Go 1.22 a goroutine that is caught inside the runtime has a
@@ -118,7 +120,7 @@ func (t *Timeline) caught() map[int64][]catch {
 		}
 		s := t.c.Stack(site.Stack)
 		for _, share := range site.Top {
-			by[share.Goroutine] = append(by[share.Goroutine], catch{i, share.Count, s})
+			by[share.Goroutine] = append(by[share.Goroutine], catch{i, share.Count, s, site.Kind == evidence.SiteSample})
 		}
 	}
 	return by
@@ -126,7 +128,7 @@ func (t *Timeline) caught() map[int64][]catch {
 
 // spin judges the samples of one goroutine.
 func (t *Timeline) spin(list []catch, b SpinBounds) (Spin, bool) {
-	list = t.whole(list)
+	list = t.whole(fairest(list, b.Samples))
 	total := uint64(0)
 	for _, c := range list {
 		total += c.count
@@ -142,11 +144,30 @@ func (t *Timeline) spin(list []catch, b SpinBounds) (Spin, bool) {
 	tally.spin.Samples = total
 	tally.spin.Work += total - tally.seen
 	best, ok := tally.best()
-	if !ok || float64(tally.spin.Work) > b.Work*float64(total) || float64(tally.spin.Asks) < b.Asks*float64(total) {
+	least := b.Asks
+	if best.shape == PollSleep {
+		least = b.Sleeps
+	}
+	if !ok || float64(tally.spin.Work) > b.Work*float64(total) || float64(tally.spin.Asks) < least*float64(total) {
 		return Spin{}, false
 	}
 	tally.spin.Shape, tally.spin.Frame, tally.spin.Callee = best.shape, best.frame, best.callee
 	return tally.spin, true
+}
+
+// fairest are the CPU samples where there are enough of them: the clock takes them anywhere, while to be taken from the processor a
+// goroutine has to come to a place where it can be.
+func fairest(list []catch, enough uint64) []catch {
+	var sampled uint64
+	for _, c := range list {
+		if c.sample {
+			sampled += c.count
+		}
+	}
+	if sampled < max(enough, 1) {
+		return list
+	}
+	return slices.DeleteFunc(slices.Clone(list), func(c catch) bool { return !c.sample })
 }
 
 // whole leaves out stacks that lack their inner frames: those that are the outer part of another one, from a call of the program on. Up
@@ -333,7 +354,7 @@ type questionKind uint8
 const (
 	unclear questionKind = iota // in code of the program
 	asking                      // in a call that asks
-	besides                     // in what a question needs: a lock, a deferred call
+	besides                     // in what a question needs: a lock, a counter, a deferred call
 	working                     // in something else
 )
 
@@ -366,8 +387,8 @@ func (t *Timeline) question(s evidence.Stack, at int) (PollShape, string, questi
 // surroundings are begins of the names of functions that a question needs.
 var surroundings = []string{"runtime.deferreturn", "time.Time.", "time.Duration."}
 
-// questionShape is how a loop asks that calls a function of the library again and again. Atomics that change are work: a counter is
-// counted.
+// questionShape is how a loop asks that calls a function of the library again and again. Atomics that change are no question: a counter
+// is counted.
 func questionShape(function string) PollShape {
 	switch {
 	case strings.HasPrefix(function, "context.") && contextQuestions[BaseName(function)]:

@@ -41,6 +41,9 @@ func tellGaps(s order.Stats, to *evidence.Builder) {
 	if s.Overrun {
 		to.Gap("tables of stacks and names", "they are larger than is kept; some places have no names")
 	}
+	if s.Refused > 0 {
+		to.Gap(fmt.Sprintf("%d events and stacks", s.Refused), "they are of more goroutines at once, or of more different stacks, than are kept")
+	}
 	if s.Forced > 0 {
 		to.Gap(fmt.Sprintf("what came before %d of %d events", s.Forced, s.Events), "the events that must come first are missing: states of goroutines are not known in between")
 	}

@@ -183,7 +183,11 @@ func (p *page) finding(f report.Finding) {
 		p.location(l)
 	}
 	if v := f.Victims; v != nil && v.Count > 0 {
-		p.item("who", report.Count(v.Count)+": "+p.list(v.Sample, v.Count))
+		who := report.Count(v.Count)
+		if len(v.Sample) > 0 {
+			who += ": " + p.list(v.Sample, v.Count)
+		}
+		p.item("who", who)
 	}
 	p.excerpt(f.Source)
 	p.evidence("because", f.Because)

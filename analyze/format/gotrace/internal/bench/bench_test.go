@@ -27,6 +27,13 @@ func TestMain(m *testing.M) {
 		os.Stderr.WriteString("no such trace\n")
 		os.Exit(3)
 	case "silent":
+	case "swell":
+		block := make([]byte, 256<<20)
+		for end := time.Now().Add(time.Minute); time.Now().Before(end); {
+			for i := range block {
+				block[i]++
+			}
+		}
 	}
 }
 

@@ -132,7 +132,8 @@ const sectionTail = `
   the duration of the process, from wait4(2), medians of the runs; **best wall** is the shortest. The trace is in the page cache.
 - **postmortem** does all that the command does: it reads and orders the trace, folds it, runs every rule and writes the report as JSON.
   One and two processors are GOMAXPROCS and --jobs.
-- **The reader alone** calls ReadEvent to the end and counts. It diagnoses nothing.
+- **The reader alone** calls ReadEvent to the end and counts. It diagnoses nothing. It counts a Sync event
+  at each boundary of generations too, which is none of the file.
 - **go tool trace** is built from the same release. Its viewer is killed as soon as it says that it listens.
 - **Peak RSS** is what wait4(2) tells, **private** the most memory that the process had for itself (RssAnon, sampled every 5 ms).
 - A tool that took longer than 30 s on a trace is not asked a second time. One for which the machine has not the memory is not run.

@@ -39,6 +39,7 @@ type actorTable struct {
 	slots  []slot
 	free   []uint32
 	top    [2][]actor // ended ones that ran most: the user's, the runtime's own
+	least  [2]int64   // less than which is not among them, once they are full
 	named  []actor
 	recent []actor // a ring
 	next   int
@@ -119,13 +120,17 @@ func (f *Folder) gone(g *G, t int64) {
 		a.named = append(a.named, row)
 		return
 	}
-	top, room := &a.top[0], topActors
+	kind, room := 0, topActors
 	if row.system {
-		top, room = &a.top[1], topSystem
+		kind, room = 1, topSystem
 	}
-	if !keepTop(top, room, &row) {
-		a.remember(row)
+	if row.run >= a.least[kind] {
+		if keepTop(&a.top[kind], room, &row) {
+			return
+		}
+		a.least[kind] = leastOf(a.top[kind]).run
 	}
+	a.remember(row)
 }
 
 // keepTop puts a row among those that ran most, and has row be the one that falls out; ok when none does.
@@ -134,16 +139,20 @@ func keepTop(top *[]actor, room int, row *actor) (ok bool) {
 		*top = append(*top, *row)
 		return true
 	}
-	least := 0
-	for i := range *top {
-		if (*top)[i].run < (*top)[least].run {
-			least = i
-		}
-	}
-	if row.run > (*top)[least].run {
-		(*top)[least], *row = *row, (*top)[least]
+	if least := leastOf(*top); row.run > least.run {
+		*least, *row = *row, *least
 	}
 	return false
+}
+
+func leastOf(list []actor) *actor {
+	least := &list[0]
+	for i := range list {
+		if list[i].run < least.run {
+			least = &list[i]
+		}
+	}
+	return least
 }
 
 func (t *actorTable) remember(row actor) {

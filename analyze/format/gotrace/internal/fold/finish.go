@@ -23,7 +23,7 @@ func (f *Folder) Finish(t int64, live iter.Seq[*G], to *evidence.Builder) eviden
 	f.stalledAtEnd(t)
 	owners := map[int64]*G{}
 	for _, g := range alive {
-		if f.acts.tasks != nil && len(f.acts.tasks) > 0 {
+		if len(f.acts.tasks) > 0 {
 			owners[g.ID] = g
 		}
 		f.close(t, g)

@@ -287,8 +287,11 @@ func (f *Folder) Unblock(t int64, g *G, by *G, stack Stack) {
 		}
 	}
 	if g.flags&gUser != 0 {
-		if n := f.ring(g); waker != 0 {
-			f.rings.wokenBy(n, waker)
+		if g.ring == 0 {
+			f.ring(g)
+		}
+		if waker != 0 {
+			f.rings.wokenBy(g.ring, waker)
 		}
 	}
 	f.leaveBlocked(g, t)
@@ -308,7 +311,7 @@ func (f *Folder) Syscall(t int64, g *G, stack Stack) {
 func (f *Folder) Sysexit(t int64, g *G, blocked bool) {
 	t = f.at(t)
 	f.must(g, t, StateSyscall)
-	if g.flags&gUser != 0 {
+	if g.ring == 0 && g.flags&gUser != 0 {
 		f.ring(g)
 	}
 	f.leaveSyscall(g, t)

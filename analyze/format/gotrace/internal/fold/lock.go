@@ -79,7 +79,7 @@ type part struct {
 	count uint64
 }
 
-// releaseTable finds a release by its site and stack. The site knows its last one; the others are looked up.
+// releaseTable finds a release by its site and stack. The site knows its last two; the others are looked up.
 type releaseTable struct {
 	rows  []release
 	holds []holds
@@ -91,9 +91,13 @@ func (t *releaseTable) init() {
 }
 
 func (f *Folder) release(site uint32, stack Stack) uint32 {
-	t := &f.rel
-	if last := f.sites.rows[site].relLast; last != 0 && t.rows[last].stack == stack {
+	t, s := &f.rel, &f.sites.rows[site]
+	if last := s.relLast; last != 0 && t.rows[last].stack == stack {
 		return last
+	}
+	if next := s.relNext; next != 0 && t.rows[next].stack == stack {
+		s.relLast, s.relNext = next, s.relLast
+		return next
 	}
 	key := uint64(site)<<32 | uint64(stack)
 	n, ok := t.index[key]
@@ -106,7 +110,7 @@ func (f *Folder) release(site uint32, stack Stack) uint32 {
 		t.rows = append(t.rows, release{site: site, stack: stack})
 		t.index[key] = n
 	}
-	f.sites.rows[site].relLast = n
+	s.relLast, s.relNext = n, s.relLast
 	return n
 }
 

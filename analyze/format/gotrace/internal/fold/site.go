@@ -17,9 +17,10 @@ type site struct {
 	cat     category // of who is blocked here
 	lock    bool     // waits here are for a lock
 	class   uint32   // of the lock
-	relLast uint32   // release that ended a wait here last
-	acc     int64    // goroutines times ns in the present slice; see clock
-	since   int64    // when here became 1
+	relLast uint32   // release that ended a wait here last, and another one before it
+	relNext uint32
+	acc     int64 // goroutines times ns in the present slice; see clock
+	since   int64 // when here became 1
 	first   int64
 	last    int64
 	max     int64
@@ -46,9 +47,9 @@ type siteTable struct {
 	heads []uint32    // by stack: its first row
 }
 
-func (s *siteTable) init() {
-	s.rows, s.loads = make([]site, 1, 1024), make([][]float32, 1, 1024)
-	s.heads = make([]uint32, 1, 1024)
+func (t *siteTable) init() {
+	t.rows, t.loads = make([]site, 1, 1024), make([][]float32, 1, 1024)
+	t.heads = make([]uint32, 1, 1024)
 }
 
 // site is the row of a kind, reason and stack.

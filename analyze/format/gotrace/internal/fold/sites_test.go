@@ -229,7 +229,7 @@ func TestManySites(t *testing.T) {
 
 func TestReasons(t *testing.T) {
 	f := New(testStacks)
-	if f.Reason("") != 0 || f.Reason("a") != f.Reason("a") || f.Reason("a") == f.Reason("b") {
+	if a := f.Reason("a"); f.Reason("") != 0 || a != f.Reason("a") || a == f.Reason("b") {
 		t.Error("numbers")
 	}
 	long := make([]byte, 10_000)

@@ -33,9 +33,14 @@ func (t *spawnTable) init() {
 
 // spawn is the row of a go statement and the function that it starts.
 func (f *Folder) spawn(at, start Stack, flags gFlags) uint32 {
-	info := f.stackInfo(start)
-	key := spawnKey{at, info.start, flags&gCreated == 0, flags&gUser == 0}
-	t := &f.spawns
+	t, before, system := &f.spawns, flags&gCreated == 0, flags&gUser == 0
+	if int(at) < len(f.info.rows) {
+		n := f.info.rows[at].spawn
+		if r := &t.rows[n]; n != 0 && r.at == at && r.start == start && r.system == system && !before && at != 0 {
+			return n
+		}
+	}
+	key := spawnKey{at, f.stackInfo(start).start, before, system}
 	if n, ok := t.index[key]; ok {
 		return n
 	}
@@ -46,6 +51,9 @@ func (f *Folder) spawn(at, start Stack, flags gFlags) uint32 {
 	n := uint32(len(t.rows))
 	t.rows = append(t.rows, spawn{at: at, start: start, system: key.system, first: never, slice: f.slice})
 	t.index[key] = n
+	if f.stackInfo(at); int(at) < len(f.info.rows) {
+		f.info.rows[at].spawn = n
+	}
 	return n
 }
 

@@ -17,6 +17,7 @@ type stackInfo struct {
 	flags uint8
 	class uint32 // of the lock, when it waits for one or lets one go
 	start uint32 // number of its outermost function; 0 when it has no names
+	spawn uint32 // the row of the goroutines that were started here last
 }
 
 // stackTable has what is known by stack.
@@ -99,8 +100,8 @@ func (f *Folder) inspectLock(frames []Frame, info *stackInfo) {
 	}
 	family := "mutex"
 	for ; i < len(frames); i++ {
-		name, ok := strings.CutPrefix(frames[i].Func, "internal/")
-		if name, ok = strings.CutPrefix(name, "sync."); !ok {
+		name, ok := strings.CutPrefix(strings.TrimPrefix(frames[i].Func, "internal/"), "sync.")
+		if !ok {
 			break
 		}
 		if has(lockFuncs, name) {

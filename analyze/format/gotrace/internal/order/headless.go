@@ -2,52 +2,76 @@ package order
 
 import "math"
 
-// Headless reports whether head, the first bytes of a file, lies in the middle of a trace whose beginning is lost: events without a fault,
-// either behind the header of a batch or, where a batch is longer than head, to its end.
+// Headless reports whether head, the first bytes of a file, lies in the middle of a trace whose beginning is lost: events and batches of
+// them, without a fault to the end of head.
 func Headless(head []byte) bool {
-	for at := 0; at+maxHeader < len(head); at++ {
-		if Kind(head[at]) != EventBatch {
-			continue
+	for at := 0; at < len(head); at++ {
+		if at >= maxEvent && Kind(head[at]) != EventBatch {
+			continue // events that begin later would have been found by those before them
 		}
-		f := frames{size: math.MaxInt64}
-		b, n, ok := f.fields(batch{}, int64(at), head[at:at+maxHeader], 1)
-		if ok && begins(head[at+n]) && believed(head[at+n:], b.size) {
-			return true
-		}
-	}
-	for at := 0; at < min(len(head), maxEvent); at++ {
-		if believed(head[at:], maxBatch) {
+		w := walk{data: head}
+		if w.run(at) {
 			return true
 		}
 	}
 	return false
 }
 
-// Who has lost its head is believed for so many events in a row, of so many kinds.
+// Who has lost its head is believed for so many events, of so many kinds.
 const (
 	headlessEvents = 200
 	headlessKinds  = 6
 )
 
-// believed reports whether data are the events of a batch of a size: all that is there of it, and many.
-func believed(data []byte, size int) bool {
-	data = data[:min(size, len(data))]
-	var kinds [256]bool
-	events, distinct, at := 0, 0, 0
-	for at < len(data) {
-		n := firstEvent(data[at:])
-		if n == 0 {
-			break
+// walk goes over events and batches.
+type walk struct {
+	data             []byte
+	seen             [256]bool
+	events, distinct int
+}
+
+// run goes on from a place, at an event or at a header, and reports whether all that follows is what a trace has, and enough of it.
+func (w *walk) run(at int) bool {
+	end := len(w.data) // of the batch, as far as it is known
+	for at < len(w.data) {
+		if next, last, ok := w.header(at); ok && (at >= end || end == len(w.data)) {
+			at, end = next, last
+			continue
 		}
-		if k := data[at]; !kinds[k] {
-			kinds[k] = true
-			distinct++
+		n := firstEvent(w.data[at:])
+		if n == 0 || at+n > end {
+			return len(w.data)-at < maxEvent && w.enough()
 		}
+		if k := w.data[at]; !w.seen[k] {
+			w.seen[k] = true
+			w.distinct++
+		}
+		w.events++
 		at += n
-		events++
 	}
-	ends := len(data)-at < maxEvent || Kind(data[at]) == EventBatch
-	return ends && events >= headlessEvents && distinct >= headlessKinds
+	return w.enough()
+}
+
+func (w *walk) enough() bool { return w.events >= headlessEvents && w.distinct >= headlessKinds }
+
+// header reads a header: where the next thing to look at stands, and where the batch ends. Tables are passed over.
+func (w *walk) header(at int) (next, end int, ok bool) {
+	if Kind(w.data[at]) == EndOfGeneration {
+		return at + 1, at + 1, true
+	}
+	if Kind(w.data[at]) != EventBatch {
+		return 0, 0, false
+	}
+	f := frames{size: math.MaxInt64}
+	b, n, ok := f.fields(batch{}, int64(at), w.data[at:min(len(w.data), at+maxHeader)], 1)
+	if !ok || at+n < len(w.data) && !begins(w.data[at+n]) {
+		return 0, 0, false
+	}
+	next, end = at+n, int(min(b.end(), int64(len(w.data))))
+	if next < len(w.data) && specs[w.data[next]].args == noArgs {
+		next = end
+	}
+	return next, end, true
 }
 
 // firstEvent is the length of the event that data begin with; 0 when they begin with none.

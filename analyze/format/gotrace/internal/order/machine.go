@@ -64,16 +64,18 @@ func (m *machine) endGeneration(g *generation) {
 
 // unbind takes a goroutine off its thread.
 func (m *machine) unbind(g *goroutine) {
-	for _, t := range m.r.threads {
-		if t.g == g {
-			t.g = nil
-		}
+	if t := g.on; t != nil && t.g == g {
+		t.g = nil
 	}
 }
 
 // advance takes in the next event of a thread. It returns false, and changes nothing, when something else has to come first; with force it
 // takes it anyhow.
 func (m *machine) advance(t *thread, e *event, force bool) bool {
+	if m.gs.n >= maxLive && m.strange(e) {
+		m.r.stats.Refused++
+		return true
+	}
 	ok := true
 	switch e.kind {
 	case GoStart:
@@ -114,6 +116,21 @@ func (m *machine) advance(t *thread, e *event, force bool) bool {
 		m.kinds[e.kind]++
 	}
 	return ok
+}
+
+// Bounds of what is known at once. A goroutine takes some 300 bytes here.
+const (
+	maxLive = 1 << 22 // goroutines alive
+	maxPs   = 1 << 12 // GOMAXPROCS is at most 1,024 on what exists, and may be set higher
+)
+
+// strange reports whether an event is about a goroutine that is not known.
+func (m *machine) strange(e *event) bool {
+	switch e.kind {
+	case GoCreate, GoCreateBlocked, GoCreateSyscall, GoStart, GoUnblock, GoSwitch, GoSwitchDestroy, GoStatus, GoStatusStack, GCMarkAssistActive:
+		return m.gs.get(e.a0) == nil
+	}
+	return false
 }
 
 // goroutine returns the goroutine with an id. One that nobody has told of is there after damage only: it is made, in a state.
@@ -163,7 +180,7 @@ func (m *machine) goStart(t *thread, e *event, force bool) bool {
 		m.unbind(g)
 		m.release(time, t, nil)
 	}
-	g.seq, g.status, t.g = seq{m.gen, e.a1}, goRunning, g
+	g.seq, g.status, g.on, t.g = seq{m.gen, e.a1}, goRunning, t, g
 	m.put(call{what: callRun, time: time, g: &g.fold})
 	return true
 }
@@ -324,7 +341,7 @@ func (m *machine) goSwitch(t *thread, e *event, force bool) bool {
 		m.gs.remove(g)
 	}
 	time = m.r.tick(e.time)
-	next.seq, next.status, t.g = seq{m.gen, e.a1}, goRunning, next
+	next.seq, next.status, next.on, t.g = seq{m.gen, e.a1}, goRunning, t, next
 	m.put(call{what: callRun, time: time, g: &next.fold})
 	return true
 }
@@ -341,7 +358,7 @@ func (m *machine) callback(t *thread, e *event, force bool) bool {
 		}
 		m.release(time, t, nil)
 		g := m.gs.add(e.a0)
-		g.seq, g.status, t.g = seq{m.gen, 0}, goSyscall, g
+		g.seq, g.status, g.on, t.g = seq{m.gen, 0}, goSyscall, t, g
 		m.put(call{what: callCreateInSyscall, time: time, g: &g.fold, x: g.id})
 		return true
 	}

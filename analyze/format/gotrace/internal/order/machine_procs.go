@@ -5,6 +5,12 @@ import "github.com/gopostmortem/postmortem/analyze/format/gotrace/internal/fold"
 func (m *machine) proc(id uint64) *proc {
 	p := m.ps[id]
 	if p == nil {
+		if len(m.ps) >= maxPs {
+			id = 0 // a file that lies
+			if p = m.ps[id]; p != nil {
+				return p
+			}
+		}
 		p = &proc{id: id}
 		p.number = m.newProc(&p.fold)
 		m.ps[id] = p
@@ -21,17 +27,15 @@ func (m *machine) procStart(t *thread, e *event, force bool) bool {
 	if force {
 		m.dropProc(p)
 	}
-	p.known, p.seq, p.status, t.p = true, seq{m.gen, e.a1}, procRunning, p
+	p.known, p.seq, p.status, p.on, t.p = true, seq{m.gen, e.a1}, procRunning, t, p
 	m.put(call{what: callProcRun, time: time, x: p.number})
 	return true
 }
 
 // dropProc takes a P off its thread, after damage.
 func (m *machine) dropProc(p *proc) {
-	for _, t := range m.r.threads {
-		if t.p == p {
-			t.p = nil
-		}
+	if t := p.on; t != nil && t.p == p {
+		t.p = nil
 	}
 }
 
@@ -89,11 +93,11 @@ func (m *machine) procStatus(t *thread, e *event) {
 	p.known, p.status = true, status
 	switch status {
 	case procRunning:
-		t.p = p
+		p.on, t.p = t, p
 		m.put(call{what: callProcRun, time: time, x: p.number})
 	case procSyscall:
 		if uint64(e.a1) == procSyscall {
-			t.p = p
+			p.on, t.p = t, p
 		}
 		m.put(call{what: callProcRun, time: time, x: p.number})
 	default:
@@ -140,7 +144,7 @@ func (m *machine) bind(time int64, t *thread, g *goroutine) {
 		return
 	}
 	m.release(time, t, g)
-	t.g = g
+	g.on, t.g = t, g
 }
 
 // gc is the beginning or end of a cycle: their sequence numbers put them in order where their times do not.

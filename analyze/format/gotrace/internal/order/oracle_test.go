@@ -444,11 +444,13 @@ func TestOracle(t *testing.T) {
 	}
 }
 
-// wantKinds holds that the programs make what they are for: an oracle that never sees an event proves nothing of it.
+// wantKinds holds that the programs make what they are for: an oracle that never sees an event proves nothing of it. It is chance whether
+// something of the collector is in progress when a generation begins.
 func wantKinds(t *testing.T, seen map[order.Kind]uint64) {
 	t.Helper()
+	chance := map[order.Kind]bool{order.GCActive: true, order.GCSweepActive: true, order.GCMarkAssistActive: true}
 	for k := order.ProcsChange; k <= order.GoStatusStack; k++ {
-		if seen[k] == 0 {
+		if seen[k] == 0 && !chance[k] {
 			t.Errorf("no trace has an event %v", k)
 		}
 	}

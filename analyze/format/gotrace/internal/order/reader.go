@@ -34,6 +34,7 @@ type Stats struct {
 	Broken   int      // generations with something missing inside or before them
 	Cut      bool     // the file ends within a batch
 	Overrun  bool     // tables were too large to keep
+	Refused  uint64   // events of goroutines beyond those that are kept, and stacks beyond those
 	Guessed  bool     // no generation told the clock's frequency: the usual one was taken
 }
 
@@ -55,6 +56,7 @@ type Reader struct {
 	work     *work
 	frontier []*stream // a heap by the time of the next event
 	samples  []sample
+	tries    uint64
 	last     int64 // time of the last event: times are made to rise strictly, as internal/trace does
 }
 
@@ -134,6 +136,7 @@ func (r *Reader) finish() {
 		r.stats.Damage = append(r.stats.Damage, Damage{d.off, d.len})
 	}
 	r.stats.End = r.last
+	r.stats.Refused += r.stacks.refused
 }
 
 // generation tells all of a generation.
@@ -150,10 +153,25 @@ func (r *Reader) generation(w *work) error {
 		r.sample()
 	}
 	r.m.endGeneration(g)
+	r.forgetThreads()
 	if r.opt.Progress != nil {
 		r.opt.Progress(g.end, r.size)
 	}
 	return r.decoder.failure()
+}
+
+// maxThreads is how many threads are remembered from one generation to the next before those that run nothing are forgotten.
+const maxThreads = 1 << 14
+
+func (r *Reader) forgetThreads() {
+	if len(r.threads) <= maxThreads {
+		return
+	}
+	for id, t := range r.threads {
+		if t.g == nil && t.p == nil {
+			delete(r.threads, id)
+		}
+	}
 }
 
 // count notes what the generation says of the whole trace.
@@ -272,6 +290,10 @@ func (r *Reader) shift(i int) bool {
 
 // others lets the threads after the first try, by time. When none can go on, something is missing: then the earliest is taken by force.
 func (r *Reader) others() {
+	if r.tries += uint64(len(r.frontier)); r.tries > freeTries+triesAnEvent*r.stats.Events {
+		r.force() // hardly any of them fits: looking for the right one would take for ever
+		return
+	}
 	slices.SortFunc(r.frontier, func(a, b *stream) int { return cmp.Compare(a.time, b.time) })
 	for i := 1; i < len(r.frontier); i++ {
 		s := r.frontier[i]
@@ -280,6 +302,17 @@ func (r *Reader) others() {
 			return
 		}
 	}
+	r.force()
+}
+
+// Who waits for another thread is rare in a trace that is whole: not one event in a hundred.
+const (
+	freeTries    = 1 << 24
+	triesAnEvent = 32
+)
+
+// force takes the earliest event, though it does not fit.
+func (r *Reader) force() {
 	s := r.frontier[0]
 	r.stats.Forced++
 	r.m.advance(s.thread, &s.events[s.pos], true)

@@ -38,6 +38,7 @@ func (s seq) follows(gen, n uint64) bool { return s.gen == gen && s.n+1 == n }
 type goroutine struct {
 	id     uint64
 	seq    seq
+	on     *thread // that it was on last
 	status uint8
 	fold   fold.G // the teller's: another thread may still look at that of a goroutine which has ended
 }
@@ -46,6 +47,7 @@ type goroutine struct {
 type proc struct {
 	id     uint64
 	seq    seq
+	on     *thread // that it was on last
 	status uint8
 	known  bool // some event has told its status
 	number uint64
@@ -96,7 +98,7 @@ func (t *goroutines) add(id uint64) *goroutine {
 		t.grow()
 	}
 	g := t.make()
-	g.id, g.seq, g.status = id, seq{}, 0
+	g.id, g.seq, g.status, g.on = id, seq{}, 0, nil
 	t.put(g)
 	t.n++
 	return g

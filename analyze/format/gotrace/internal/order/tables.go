@@ -204,7 +204,14 @@ type interner struct {
 	keys    [][]uint32 // by stack: its frames
 	seed    maphash.Seed
 	scratch []uint32
+	refused uint64 // stacks beyond maxStacks
 }
+
+// Bounds of the distinct stacks of a trace and of their frames. The most stacks seen in a real one are some ten thousand.
+const (
+	maxStacks = 1 << 20
+	maxFrames = 1 << 20 // distinct ones
+)
 
 func newInterner() *interner {
 	return &interner{frameOf: map[fold.Frame]uint32{}, byHash: map[uint64]uint32{}, seed: maphash.MakeSeed(),
@@ -263,6 +270,9 @@ func (in *interner) frame(f fold.Frame) uint32 {
 	if n, ok := in.frameOf[f]; ok {
 		return n
 	}
+	if len(in.frames) >= maxFrames {
+		return 0
+	}
 	n := uint32(len(in.frames))
 	in.frames = append(in.frames, f)
 	in.frameOf[f] = n
@@ -282,6 +292,10 @@ func (in *interner) intern(frames []uint32) fold.Stack {
 		if slices.Equal(in.keys[n], frames) {
 			return fold.Stack(n)
 		}
+	}
+	if len(in.stacks) >= maxStacks {
+		in.refused++
+		return 0
 	}
 	n := uint32(len(in.stacks))
 	in.keys = append(in.keys, slices.Clone(frames))

@@ -31,7 +31,7 @@ var (
 	Old = []string{"go1.11.13", "go1.17.13", "go1.18.10", "go1.20.14", "go1.21.13"}
 )
 
-// Modes are those of the program "all". The flight recorder is there from Go 1.25 on. Alloc is mix with the events of every allocation
+// Modes are those of the program "all" that stop their traces; "killed" does not. The flight recorder is there from Go 1.25 on. Alloc is mix with the events of every allocation
 // (GODEBUG=traceallocfree=1), which are there from Go 1.23 on.
 var Modes = []string{"mix", "long", "flood", "hot", "flight", "alloc"}
 

@@ -21,7 +21,7 @@ import (
 )
 
 // modes are the programs, by name.
-var modes = map[string]func(){"mix": mix, "long": long, "flood": flood, "hot": hot}
+var modes = map[string]func(){"mix": mix, "long": long, "flood": flood, "hot": hot, "killed": killed}
 
 // later are steps of mix that not every toolchain can compile.
 var later []func()
@@ -105,6 +105,12 @@ func long() {
 		}()
 	}
 	wg.Wait()
+}
+
+// killed ends while it is traced.
+func killed() {
+	long()
+	os.Exit(0)
 }
 
 // flood starts many goroutines, most of which block.
