@@ -189,8 +189,8 @@ func TestSlowest(t *testing.T) {
 	if len(c.Slowest) != 2 || c.Slowest[0].Name != "checkout" || c.Slowest[0].Kind != "task" {
 		t.Fatalf("slowest: %+v", c.Slowest)
 	}
-	want := "412 ms: 300 ms network wait at fetch.go:31 (goroutine 18), 80 ms sync.Mutex.Lock wait at ledger.go:42 (goroutine 18), " +
-		"19 ms system call at ledger.go:44 (goroutine 21), 12 ms running (goroutine 18)"
+	want := "412 ms: 300 ms network wait at fetch.go:31, 80 ms sync.Mutex.Lock wait at ledger.go:42, " +
+		"19 ms system call at ledger.go:44 (goroutine 21), 12 ms running"
 	if got := c.Slowest[0].Text; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}

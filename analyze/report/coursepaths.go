@@ -195,7 +195,8 @@ type pathPart struct {
 	ns        int64
 }
 
-// pathText sums a path: "412 ms: 300 ms network wait at fetch.go:31 (goroutine 18), 12 ms running".
+// pathText sums a path: "412 ms: 300 ms network wait at fetch.go:31, 80 ms system call at log.go:44 (goroutine 18), 12 ms running". Only
+// goroutines other than the one that began it are named.
 func (m *maker) pathText(a *evidence.Activity) string {
 	var parts []pathPart
 	index := map[string]int{}
@@ -233,7 +234,7 @@ func (m *maker) pathText(a *evidence.Activity) string {
 			lead = ": "
 		}
 		s += lead + Duration(p.ns) + " " + p.text
-		if !p.many && p.goroutine != 0 {
+		if !p.many && p.goroutine != 0 && p.goroutine != a.Goroutine {
 			s += fmt.Sprintf(" (goroutine %d)", p.goroutine)
 		}
 		rest -= p.ns

@@ -13,6 +13,8 @@ var traceLimits = []diagnosis.Limit{
 		Origin: "cooperative yields between pieces of work stayed under 4,000 a second, loops made 100,000 and more (Go 1.22 and 1.26, two processors)"},
 	{Name: "trace-yield-slices", Doc: "share of the slices of its time in which a loop of yields must go round", Default: 0.5,
 		Origin: "separated ill textbook programs from healthy ones"},
+	{Name: "trace-occupied", Doc: "goroutines that a loop of yields must take up on average, between a yield and the next", Default: 0.3,
+		Origin: "a loop that waits takes up one; yields between other work hardly any"},
 	{Name: "trace-polls", Doc: "sleeps, timers or deadlines a second at one line", Default: 200,
 		Origin: "a loop that sleeps for a millisecond makes 900; a ticker for people at most 100"},
 	{Name: "trace-tiny", Doc: "share of the waits that must be tiny", Default: 0.8, Origin: "separated ill textbook programs from healthy ones"},
@@ -132,6 +134,10 @@ func (y *traced) weigh(l *derive.Turns) verdict {
 
 func (y *traced) weighYields(l *derive.Turns) verdict {
 	if l.Covered(y.line.SliceNS) < y.p.Limit("trace-yield-slices") {
+		return verdict{}
+	}
+	if l.Occupied() < y.p.Limit("trace-occupied") {
+		y.p.Silent("%s yields %.0f times a second and does other things most of the time", derive.Short(l.Frame.Function), l.Rate())
 		return verdict{}
 	}
 	if y.line.ShareOf(l.RunNS) >= y.p.Limit("trace-cost") {

@@ -136,8 +136,8 @@ func (x *course) finding(g *derive.Growth, most *derive.Stand, counts [moodCount
 		Subject: refs[0], Affected: g.Live, Victims: refs[:1],
 		Claim: fmt.Sprintf("%d goroutines were started in %s within %s and %d have ended: %d are alive at the end%s", g.Created, nameOf(g.At),
 			derive.Lasting(max(g.LastNS-g.FirstNS, 1)), g.Ended, g.Live, standText(most)),
-		Because: []diagnosis.Reason{{Refs: refs, Text: fmt.Sprintf("since %s about %.0f a second are started and %.0f a second end",
-			derive.Lasting(g.FirstNS), perSecond(g.Created, lasted), perSecond(g.Ended, lasted))}},
+		Because: []diagnosis.Reason{{Refs: refs, Text: fmt.Sprintf("%s about %.0f a second are started and %.0f a second end",
+			x.t.Since(g.FirstNS), perSecond(g.Created, lasted), perSecond(g.Ended, lasted))}},
 		Confidence: diagnosis.Possible, Severity: diagnosis.Warning,
 		Settle: "whether it goes on: a longer trace, or a graph of the number of goroutines",
 		Next:   []string{"look at the graph of go_goroutines, or take the goroutine count twice, some seconds apart"},
@@ -154,7 +154,7 @@ func (x *course) finding(g *derive.Growth, most *derive.Stand, counts [moodCount
 	x.standing(&f, g, most)
 	few := float64(g.Ended) <= x.p.Limit("few-ended")*float64(g.Created)
 	switch {
-	case rises && few && 2*counts[moodQueued] > g.Live:
+	case rises && few && 2*counts[moodQueued] > g.Live && len(f.Explained) == 0:
 		f.Confidence = diagnosis.Likely
 	case 2*counts[moodSleep] > g.Live:
 		f.Severity = diagnosis.Info
@@ -180,8 +180,8 @@ func standText(most *derive.Stand) string {
 	}
 	doing := most.Doing
 	doing.Callee = ""
-	if most.Count == 1 {
-		return fmt.Sprintf("; 1 of them %s", doing)
+	if doing.OnProcessor() {
+		return fmt.Sprintf("; %d of them are ready to run", most.Count)
 	}
 	return fmt.Sprintf("; %d of them stand at one line: each %s", most.Count, doing)
 }
@@ -208,7 +208,6 @@ func (x *course) standing(f *diagnosis.Finding, g *derive.Growth, most *derive.S
 	f.Because = append(f.Because, diagnosis.Reason{Refs: refs, Text: text})
 	x.server(f, most)
 	if most.Doing.Activity == derive.ActivityLock {
-		f.Confidence = diagnosis.Possible
 		f.Against = append(f.Against, diagnosis.Reason{Text: "they wait for a lock: who holds it is the cause, and this its consequence"})
 		f.Explained = []string{"lock-hog", "lock-hot"}
 	}

@@ -87,8 +87,8 @@ func (l *leak) growing(t *derive.Timeline, g *derive.Growth, s *derive.Stand) di
 	l.waited(t, s, add)
 	rises := t.Rises(g, riseShare)
 	if rises {
-		add([]evidence.Ref{row}, "since %s about %.0f a second are started; there are more and more until the end of the timeline",
-			derive.Lasting(g.FirstNS), float64(g.Created)/(float64(max(t.Line.SpanNS-g.FirstNS, 1))/1e9))
+		add([]evidence.Ref{row}, "%s about %.0f a second are started; there are more and more until the end of the timeline",
+			t.Since(g.FirstNS), float64(g.Created)/(float64(max(t.Line.SpanNS-g.FirstNS, 1))/1e9))
 	}
 	if k.leads != "" {
 		add([]evidence.Ref{site}, "as a rule it comes about like this: %s", k.leads)

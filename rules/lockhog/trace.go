@@ -20,6 +20,8 @@ var traceLimits = []diagnosis.Limit{
 		Origin: "separated ill textbook programs from hot locks, whose waits end within a time slice"},
 	{Name: "min-hold", Doc: "milliseconds of the holds to which half of the held time belongs", Default: 1,
 		Origin: "a mutex whose first waiter stands for over 1 ms goes into starvation mode (starvationThresholdNs, sync/mutex.go)"},
+	{Name: "min-stop", Doc: "the same, in milliseconds, where holders stand in calls or are blocked for most of the time instead of computing", Default: 0.2,
+		Origin: "a write to a buffer of the kernel takes a tenth of it; what takes longer waits for a device or for somebody"},
 	{Name: "writer-waits", Doc: "waits of writers for an RWMutex that there must be", Default: 10, Origin: "writers are few where an RWMutex is right"},
 	{Name: "writer-wait", Doc: "milliseconds that half of the waits of writers must last", Default: 10, Origin: "one forced preemption (forcePreemptNS, runtime/proc.go)"},
 	{Name: "writer-busy", Doc: "share of the span in which a writer must wait", Default: 0.3,
@@ -80,11 +82,11 @@ func (r *traced) judge(l *derive.ContendedLock) {
 	}
 	chain := r.t.Behind(l)
 	root := &chain[len(chain)-1]
-	known, least := float64(root.Known), r.p.Limit("min-hold")*1e6
+	known, long, stopped := float64(root.Known), r.p.Limit("min-hold")*1e6, r.p.Limit("min-stop")*1e6
 	switch {
 	case len(root.Lock.Releases) == 0:
 		r.p.Open("goroutines waited for %s for %s in all, and nobody was seen to let it go", l.Name, derive.Lasting(int64(l.WaitNS)))
-	case v != stalled && root.Lock.HoldNS > 0 && !root.Slow(least), v == stalled && float64(root.Lock.MaxHold) < least:
+	case v != stalled && root.Lock.HoldNS > 0 && !root.Slow(long, stopped), v == stalled && root.Lock.HoldNS > 0 && float64(root.Lock.MaxHold) < long:
 		r.p.Silent("%s is waited for, but seldom held for long (%s at a time): see lock-hot", l.Name, derive.Typical(&root.Lock.Holds, 0.5, root.Lock.MaxHold))
 	case root.Known > 0 && float64(root.Collector) >= known/2:
 		r.p.Silent("%s is waited for while its holders wait for the garbage collector: see gc-pressure", l.Name)
@@ -207,7 +209,7 @@ func (r *traced) confidence(l *derive.ContendedLock, chain []derive.Holding, w w
 	switch {
 	case held == 0 || !w.known:
 		return diagnosis.Possible
-	case r.idleTurns(l, root, w), r.line.NoNames, r.line.Lost > 0, len(chain) > 1, l.Several > 1, root.Lock.Kind.Shared():
+	case r.idleTurns(l, root, w), r.line.NoNames, r.line.Lost > 0, len(chain) > 1, l.Several > 1, r.byReader(w):
 		return diagnosis.Likely
 	}
 	busy := float64(root.Lock.BusyNS)
@@ -216,6 +218,9 @@ func (r *traced) confidence(l *derive.ContendedLock, chain []derive.Holding, w w
 	}
 	return diagnosis.Likely
 }
+
+// byReader reports whether it was a reader of an RWMutex that let go.
+func (r *traced) byReader(w work) bool { return r.t.Waker(w.release).Lock == derive.LockRead }
 
 // How far the holds of a lock and the time in which somebody waited for it may lie apart to agree, and how much of the holds has to be
 // one kind of work at one line to be what they are spent on.
@@ -230,6 +235,8 @@ func (r *traced) severity(l *derive.ContendedLock, v verdict, root *derive.Holdi
 	switch {
 	case r.idleTurns(l, root, w):
 		return diagnosis.Info
+	case l.Kind == derive.LockOnce && w.computes:
+		return diagnosis.Info // an initialisation, which ends
 	case l.Kind == derive.LockOnce, v != sustained, root.Lock.HoldNS == 0:
 		return diagnosis.Warning
 	}

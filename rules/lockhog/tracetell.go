@@ -43,6 +43,7 @@ func (r *traced) workOf(h *derive.Holding) work {
 	if w.release < 0 {
 		w.release = h.Lock.Releases[0]
 		w.what = "does what the trace does not tell"
+		r.writing(h.Lock, &w)
 	}
 	if w.at.Function == "" {
 		w.at, _ = r.t.Open(r.t.Waker(w.release))
@@ -50,14 +51,51 @@ func (r *traced) workOf(h *derive.Holding) work {
 	return w
 }
 
+// writing is what is done under the write lock of a descriptor: the writes. It is the one at which goroutines were longest.
+func (r *traced) writing(l *derive.ContendedLock, w *work) {
+	if l.Kind != derive.LockFile {
+		return
+	}
+	first := r.t.Places[l.Sites[0]]
+	lock, _ := r.t.Frame(first, first.Caller)
+	for i := range r.line.Sites {
+		s, p := &r.line.Sites[i], r.t.Places[i]
+		stops := s.Kind == evidence.SiteSyscall || s.Kind == evidence.SiteBlock && s.Reason == "network"
+		if at, ok := r.t.Frame(p, p.Caller); !ok || !stops || at.Function != lock.Function || s.TotalNS <= w.ns {
+			continue
+		}
+		w.ns, w.spot, w.what = s.TotalNS, p, p.Doing.String()
+		w.at, _ = r.t.Open(p)
+	}
+}
+
 // onlyReceives reports whether a place waits for something to come, and no other part of the holds sends anything.
 func (r *traced) onlyReceives(h *derive.Holding, p derive.Spot) bool {
 	if !receiving(r.c.Stack(p.Stack), p) {
 		return false
 	}
-	return !slices.ContainsFunc(h.Shares, func(s derive.HoldShare) bool {
+	sent := slices.ContainsFunc(h.Shares, func(s derive.HoldShare) bool {
 		return s.State == evidence.ActSyscall && sends(s.Spot.Syscall) || s.Spot.Doing.Activity == derive.ActivitySend
 	})
+	return !sent && !r.asks(p)
+}
+
+// asks reports whether the function in which a place stands sends to a channel as well, to a goroutine that waits for it: then what it
+// receives is an answer.
+func (r *traced) asks(p derive.Spot) bool {
+	at, ok := r.t.Frame(p, p.Caller)
+	if !ok {
+		return false
+	}
+	for i := range r.line.Releases {
+		waker := r.t.Waker(i)
+		from, okFrom := r.t.Frame(waker, waker.Caller)
+		sender, okSender := r.t.Frame(waker, waker.Primitive)
+		if okFrom && okSender && from.Function == at.Function && strings.HasPrefix(sender.Function, "runtime.chansend") {
+			return true
+		}
+	}
+	return false
 }
 
 func receiving(s evidence.Stack, p derive.Spot) bool {
@@ -91,6 +129,8 @@ func (r *traced) claim(l *derive.ContendedLock, v verdict, chain []derive.Holdin
 			derive.Percent(r.line.ShareOf(l.BusyNS)))
 	}
 	switch {
+	case root.HoldNS == 0 && w.ns > 0:
+		text += fmt.Sprintf("; with it somebody %s", w.what)
 	case root.HoldNS == 0:
 		text += "; how long it is held is not known"
 	case v == stalled:
@@ -220,7 +260,7 @@ func (r *traced) against(l *derive.ContendedLock, root *derive.Holding, w work) 
 		"function: so stand goroutines that take turns")
 	say(l.Kind == derive.LockOnce, "a sync.Once runs its function once: when that ends, the queue is gone for good")
 	say(l.Several > 1, fmt.Sprintf("the holds add up to more than the time there was, so these are at least %.0f locks that the same lines take", l.Several))
-	say(root.Lock.Kind.Shared(), "readers hold an RWMutex together, and a trace shows only the last one of them let go")
+	say(r.byReader(w), "readers hold an RWMutex together, and a trace shows only the last one of them let go")
 	say(r.line.Lost > 0, fmt.Sprintf("at least %d events of the trace are missing", r.line.Lost))
 	return list
 }

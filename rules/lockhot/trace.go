@@ -20,8 +20,10 @@ var traceLimits = []diagnosis.Limit{
 		Origin: "a section of under a millisecond that is taken all the time makes ten times as many"},
 	{Name: "max-hold", Doc: "milliseconds of the holds to which half of the held time belongs; longer ones are lock-hog's", Default: 1,
 		Origin: "a mutex whose first waiter stands for over 1 ms goes into starvation mode (starvationThresholdNs, sync/mutex.go)"},
-	{Name: "max-wait", Doc: "milliseconds of half of the waits, where holds are not known; longer ones are lock-hog's", Default: 5,
-		Origin: "separated hot locks from slow holders among textbook programs"},
+	{Name: "max-stop", Doc: "the same where holders stand in calls or are blocked for most of the time instead of computing", Default: 0.2,
+		Origin: "a write to a buffer of the kernel takes a tenth of it; what takes longer waits for a device or for somebody"},
+	{Name: "max-wait", Doc: "milliseconds of the waits to which half of the waited time belongs (without known holds: that half of the waits last); longer ones behind " +
+		"long holds are lock-hog's", Default: 5, Origin: "separated hot locks from slow holders among textbook programs"},
 }
 
 // traced is one run of the rule over a Timeline.
@@ -71,10 +73,11 @@ func (r *traced) judge(l *derive.ContendedLock) {
 	}
 }
 
-// short reports whether nobody keeps the lock for long.
+// short reports whether nobody keeps the lock for long, or so that the waits get long.
 func (r *traced) short(l *derive.ContendedLock, root *derive.Holding) bool {
 	if root.Lock.HoldNS > 0 {
-		return !root.Slow(r.p.Limit("max-hold") * 1e6)
+		slow := root.Slow(r.p.Limit("max-hold")*1e6, r.p.Limit("max-stop")*1e6)
+		return !slow || float64(derive.Weighty(&l.Hist)) < r.p.Limit("max-wait")*1e6
 	}
 	return float64(l.Hist.Quantile(0.5)) < r.p.Limit("max-wait")*1e6
 }

@@ -48,7 +48,8 @@ var Rule = &diagnosis.Rule{
 			Origin: "separated ill textbook programs from healthy ones"},
 		{Name: "run-ns", Doc: "nanoseconds that both may run for each wake on average", Default: 5000,
 			Origin: "measured: 0.3 to 0.5 us without a buffer, 8 to 11 us with one of 256; a wake and a switch cost 0.3 to 5 us"},
-		{Name: "window", Doc: "share of the span below which it is an episode, which is told as a remark", Default: 0.2, Origin: "a fifth of the time is as much as can be gained"},
+		{Name: "window", Doc: "share of the span for which pairs must meet at the two lines, one after the other or side by side", Default: 0.5,
+			Origin: "who meets for half of the time does so by design; tests do it for a moment"},
 	},
 	Uses: []diagnosis.Dependency{derive.OfTimeline},
 	Run:  run,
@@ -61,6 +62,7 @@ type meeting struct {
 	count uint64
 	most  uint64 // of one pair
 	run   uint64 // of the pairs
+	met   int64  // sum of the times from the first wake of a pair to its last
 	first int64
 	last  int64
 	bench bool
@@ -134,6 +136,7 @@ func meetings(t *derive.Timeline) []meeting {
 		m := &list[n]
 		m.pairs = append(m.pairs, i)
 		m.count, m.run, m.most = m.count+p.Count, m.run+p.RunNS, max(m.most, p.Count)
+		m.met += p.LastNS - p.FirstNS
 		m.first, m.last = min(m.first, p.FirstNS), max(m.last, p.LastNS)
 		m.bench = m.bench || t.UnderBenchmark(t.Line.Sites[p.SiteA].Stack, p.A) || t.UnderBenchmark(t.Line.Sites[p.SiteB].Stack, p.B)
 	}
@@ -185,19 +188,20 @@ func judge(p *diagnosis.Pass, t *derive.Timeline, m *meeting, total uint64) {
 		p.Silent("%s and %s meet %s times a second and work for %s in between", derive.Short(m.a.frame.Function), derive.Short(m.b.frame.Function),
 			derive.Amount(rate), derive.Lasting(int64(each)))
 		return
+	case t.Line.ShareOf(uint64(max(m.met, 0))) < p.Limit("window"):
+		p.Silent("%s and %s wake each other %s times a second, for %s only", derive.Short(m.a.frame.Function), derive.Short(m.b.frame.Function),
+			derive.Amount(rate), derive.Lasting(m.met))
+		return
 	case m.bench:
 		p.Silent("%s runs in a benchmark, which repeats on purpose", derive.Short(m.a.frame.Function))
 		return
 	}
-	confidence, severity := diagnosis.Likely, diagnosis.Warning
+	confidence := diagnosis.Likely
 	if float64(m.most) < p.Limit("wakes")*float64(window)/1e9 {
 		confidence = diagnosis.Possible // each of several does it now and then
 	}
-	if t.Line.ShareOf(uint64(window)) < p.Limit("window") {
-		severity = diagnosis.Info
-	}
 	f := finding(p, m, rate, share, each)
-	f.Confidence, f.Severity = confidence, severity
+	f.Confidence, f.Severity = confidence, diagnosis.Warning
 	p.Report(f)
 }
 

@@ -48,7 +48,7 @@ func (s *course) window(goroutine int64) string {
 			return spell.String()
 		}
 	}
-	return "from 0 to " + derive.Lasting(s.line.SpanNS)
+	return "from the start to " + derive.Lasting(s.line.SpanNS)
 }
 
 // loadFloor is the load of a slice, in thousandths, from which a goroutine is said to run in it.

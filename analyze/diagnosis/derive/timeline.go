@@ -20,7 +20,7 @@ const (
 	LockFile           // the lock of a file descriptor in package internal/poll
 )
 
-var lockKindNames = []string{"", "mutex", "RWMutex", "RWMutex", "lock of a sync.Once", "lock of a file descriptor"}
+var lockKindNames = []string{"", "mutex", "RWMutex", "RWMutex", "lock of a sync.Once", "write lock of a file descriptor"}
 
 // String is the noun for sentences: "mutex".
 func (k LockKind) String() string { return lockKindNames[min(int(k), len(lockKindNames)-1)] }

@@ -194,6 +194,14 @@ func countOf(top []evidence.Share, goroutine int64) uint64 {
 	return 0
 }
 
+// Since says from when on something happened: "since the start" within the first slice, "since 350 ms".
+func (t *Timeline) Since(ns int64) string {
+	if ns < t.Line.SliceNS {
+		return "since the start"
+	}
+	return "since " + Lasting(ns)
+}
+
 // Frames are the frames of the Case.
 func (t *Timeline) Frames() *Frames { return t.f }
 

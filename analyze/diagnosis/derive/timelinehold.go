@@ -152,10 +152,14 @@ func (t *Timeline) Behind(l *ContendedLock) []Holding {
 // lock whose holders are preempted now and then filled a seventh, those of slow holders nine tenths.
 const explained = 0.3
 
-// Slow reports whether the queue is there because holders keep the lock for long: half of the held time is in holds of at least ns, and the
-// holds fill a good part of the time in which somebody waited. Of unknown holds it cannot be said.
-func (h *Holding) Slow(ns float64) bool {
-	return float64(h.Heavy) >= ns && float64(h.Lock.HoldNS) >= explained*float64(h.Lock.BusyNS)
+// Slow reports whether the queue is there because holders keep the lock for long: the holds fill a good part of the time in which somebody
+// waited, and half of the held time is in holds of at least long nanoseconds, or of stopped ones when for most of it the holders do not
+// compute but stand in a call or are blocked. Of unknown holds it cannot be said.
+func (h *Holding) Slow(long, stopped float64) bool {
+	if float64(h.Lock.HoldNS) < explained*float64(h.Lock.BusyNS) {
+		return false
+	}
+	return float64(h.Heavy) >= long || 2*h.Stopped >= h.Known && h.Known > 0 && float64(h.Heavy) >= stopped
 }
 
 // Weighty is the duration at which half of the summed time is reached, from the longest down: the middle of its power of two. Many short

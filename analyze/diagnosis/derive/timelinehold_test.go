@@ -116,14 +116,20 @@ func TestSlow(t *testing.T) {
 		name  string
 		hold  int64
 		count int
+		stops bool
 		want  bool
-	}{{"long holds fill the time", 2e6, 4000, true}, {"a few long holds", 2e6, 100, false}, {"short holds fill the time", 1e5, 80000, false},
-		{"not known", 0, 100, false}} {
+	}{{"long holds fill the time", 2e6, 4000, false, true}, {"a few long holds", 2e6, 100, true, false},
+		{"short holds fill the time", 5e5, 16000, false, false}, {"short holds in calls", 5e5, 16000, true, true},
+		{"very short holds in calls", 5e4, 160000, true, false}, {"not known", 0, 100, false, false}} {
 		b := newTimed()
 		x := b.site(evidence.SiteBlock, "sync", takes+"main.f:1", 10000, 1e6) // busy for 9 s
-		b.release(x, letsGo+"main.f:2", tt.count, tt.hold)
+		part := running(uint64(tt.hold) * uint64(tt.count))
+		if tt.stops {
+			part.State, part.Stack = evidence.ActSyscall, b.stack(writeEnd+"main.f:2")
+		}
+		b.release(x, letsGo+"main.f:2", tt.count, tt.hold, part)
 		tl := b.done()
-		if h := tl.Holding(&tl.Locks[0]); h.Slow(1e6) != tt.want {
+		if h := tl.Holding(&tl.Locks[0]); h.Slow(1e6, 2e5) != tt.want {
 			t.Errorf("%s: slow is %t", tt.name, !tt.want)
 		}
 	}

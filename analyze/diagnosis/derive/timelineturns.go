@@ -42,6 +42,10 @@ func (l *Turns) MeanWait() float64 { return float64(l.WaitNS) / float64(max(l.Co
 // MeanRun is how long it ran each turn.
 func (l *Turns) MeanRun() float64 { return float64(l.RunNS) / float64(max(l.Count, 1)) }
 
+// Occupied is how many goroutines the loop took up on average while it went round, away or on a processor. One that only goes round takes
+// up one.
+func (l *Turns) Occupied() float64 { return float64(l.WaitNS+l.RunNS) / float64(l.WindowNS()) }
+
 // Covered is the share of the slices in its window in which somebody was there.
 func (l *Turns) Covered(sliceNS int64) float64 {
 	if sliceNS <= 0 {

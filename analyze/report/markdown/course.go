@@ -82,7 +82,7 @@ func phaseTable(b *section, c *report.Course) {
 // slowest writes what the slowest tasks or regions waited for, step by step.
 func slowest(b *section, c *report.Course) {
 	for _, s := range c.Slowest {
-		b.linef("\n**Slow %s** %s at %s: %s.", inline(s.Kind), title(&s), inline(report.Moment(s.StartNS, c.SpanNS)), strings.TrimRight(inline(s.Text), "."))
+		b.linef("\n**Slow %s** %s of goroutine %d at %s: %s.", inline(s.Kind), title(&s), s.Goroutine, inline(report.Moment(s.StartNS, c.SpanNS)), strings.TrimRight(inline(s.Text), "."))
 		if len(s.Legs) > 0 {
 			b.linef("")
 			b.table("when", "how long", "goroutine", "what")

@@ -25,7 +25,7 @@ func TestCourse(t *testing.T) {
 			t.Errorf("no row for %s", r.Name)
 		}
 	}
-	for _, want := range []string{"**Slow task** `checkout` at +0.640 s: 412 ms: 300 ms network wait at fetch.go:31", "| +0.946 s | 19 ms | 21 | system call at ledger.go:44 |",
+	for _, want := range []string{"**Slow task** `checkout` of goroutine 18 at +0.640 s: 412 ms: 300 ms network wait at fetch.go:31", "| +0.946 s | 19 ms | 21 | system call at ledger.go:44 |",
 		"| `price` | region | 760 |", "| network | 25 s | 8,000 |", "| `(*Server).serve` | 412 | 110 | 2.9 s |", "- order: 4711"} {
 		if !strings.Contains(section, want) {
 			t.Errorf("the section does not say %q", want)

@@ -124,6 +124,9 @@ func environment(b *section, doc *report.Document) {
 		{"GOMAXPROCS", number(e.GOMAXPROCS)}, {"CPUs", number(e.CPUs)}, {"threads", number(e.Threads)},
 		{"goroutines", number(e.Goroutines)}, {"uptime, at least", inline(e.Uptime)}, {"GOEXPERIMENT", inline(e.Experiment)},
 	}
+	if doc.Course != nil {
+		rows = append(rows, [2]string{"evidence", inline(doc.Course.Form)})
+	}
 	for _, s := range e.Settings {
 		rows = append(rows, [2]string{"build setting", code(s.Key + "=" + s.Value)})
 	}

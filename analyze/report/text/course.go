@@ -109,7 +109,7 @@ func (p *page) slowest(c *report.Course) {
 	}
 	p.head("Slowest " + c.Slowest[0].Kind + "s and where their time went")
 	for _, s := range c.Slowest {
-		p.hang("  ", "      ", fmt.Sprintf("%s at %s, %s", s.Title(), report.Moment(s.StartNS, c.SpanNS), s.Text))
+		p.hang("  ", "      ", fmt.Sprintf("%s of goroutine %d at %s, %s", s.Title(), s.Goroutine, report.Moment(s.StartNS, c.SpanNS), s.Text))
 		if !p.opt.Verbose {
 			continue
 		}

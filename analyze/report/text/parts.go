@@ -79,6 +79,9 @@ func (p *page) environment(doc *report.Document) {
 	p.head("Environment")
 	p.item("process", strings.TrimSpace(fmt.Sprintf("%s %s", number("pid ", e.PID), e.Executable)))
 	p.item("built with", strings.TrimSpace(fmt.Sprintf("%s %s %s", e.Version, strings.Trim(e.GOOS+"/"+e.GOARCH, "/"), e.Experiment)))
+	if doc.Course != nil {
+		p.item("evidence", doc.Course.Form)
+	}
 	p.item("GOMAXPROCS", number("", e.GOMAXPROCS))
 	p.item("signal", e.Signal)
 	p.item("uptime", e.Uptime)

@@ -43,6 +43,7 @@ type Folder struct {
 	procs   procState
 	stall   stallState
 
+	known             int64 // since when those that appear were in their state
 	created, ended    uint64
 	live, peak, start int
 	lost              uint64
@@ -135,17 +136,17 @@ func (f *Folder) Reason(name string) Reason {
 	return r
 }
 
-// known is r, or 0 when it is no number of this Folder.
-func (f *Folder) known(r Reason) Reason {
+// valid is r, or 0 when it is no number of this Folder.
+func (f *Folder) valid(r Reason) Reason {
 	if int(r) < len(f.reasons) {
 		return r
 	}
 	return 0
 }
 
-// Begin tells the first moment.
+// Begin tells the first moment, and may tell the beginning of every generation: whoever appears until the next one was in its state since.
 func (f *Folder) Begin(t int64) {
-	f.at(t)
+	f.known = f.at(t)
 	f.marks-- // no event
 }
 

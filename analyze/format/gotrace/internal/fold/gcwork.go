@@ -245,6 +245,9 @@ func (f *Folder) ProcStop(t int64, p *P) {
 	if !p.idle {
 		f.procs.idle++
 	}
+	if !p.known {
+		f.procs.idleNS += uint64(f.now - f.known) // as of goroutines that appear
+	}
 	if p.known && !p.idle {
 		f.procs.busy--
 	}

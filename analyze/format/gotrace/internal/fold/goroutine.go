@@ -124,7 +124,7 @@ func (f *Folder) leaveRunning(g *G, t int64, stack Stack) {
 		f.gc.work.WorkerNS += uint64(d)
 	}
 	f.clock.leave(g.cat, t)
-	f.rest(t)
+	f.idles(t)
 }
 
 func (f *Folder) leaveReady(g *G, t int64) {
@@ -149,7 +149,7 @@ func (f *Folder) leaveSyscall(g *G, t int64) {
 	f.quit(g.site, t, d)
 	f.clock.leave(g.cat, t)
 	if g.cat == catSyscall {
-		f.rest(t)
+		f.idles(t)
 	}
 }
 
@@ -161,8 +161,8 @@ func (f *Folder) leaveBlocked(g *G, t int64) {
 	f.clock.leave(g.cat, t)
 }
 
-// rest is called when somebody runs no more, or has left a system call.
-func (f *Folder) rest(t int64) {
+// idles is called when somebody runs no more, or has left a system call.
+func (f *Folder) idles(t int64) {
 	if f.here[catRun]+f.here[catSyscall]+f.here[catSystemRun] == 0 {
 		f.stall.idle, f.stall.paused = t, f.here[catPause] > 0
 	}
@@ -213,7 +213,7 @@ func (f *Folder) makeReady(g *G, t int64, stack Stack) {
 
 // makeBlocked has g wait.
 func (f *Folder) makeBlocked(g *G, t int64, r Reason, stack Stack) {
-	f.enter(g, t, StateBlocked, f.site(evidence.SiteBlock, r, stack), f.reasons[f.known(r)].cat)
+	f.enter(g, t, StateBlocked, f.site(evidence.SiteBlock, r, stack), f.reasons[f.valid(r)].cat)
 }
 
 // makeSyscall has g enter a system call.
@@ -253,7 +253,7 @@ func (f *Folder) Yield(t int64, g *G, r Reason, stack Stack) {
 	d := t - g.since
 	f.leaveRunning(g, t, stack)
 	f.makeReady(g, t, stack)
-	if f.reasons[f.known(r)].name == "preempted" {
+	if f.reasons[f.valid(r)].name == "preempted" {
 		g.preempted++
 		f.happened(f.site(evidence.SitePreempt, r, stack), t, d, g.ID)
 		return
@@ -323,20 +323,24 @@ func (f *Folder) Sysexit(t int64, g *G, blocked bool) {
 }
 
 // Restate has a goroutine be in a state without an event that led there: the trace is damaged. What it did until now is taken for its
-// former state.
+// former state. While its state is unknown its time counts nowhere. One that was not told of before appears, and nothing is said of what
+// it did before.
 func (f *Folder) Restate(t int64, g *G, s State) {
 	f.restate(f.at(t), g, s)
 }
 
 func (f *Folder) restate(t int64, g *G, s State) {
-	if s > StateBlocked || s == StateUnknown || g.state == s {
+	if s > StateBlocked || g.state == s {
 		return
 	}
 	if g.spawn == 0 { // nobody has told of it yet
-		f.appear(t, g, s, 0)
+		f.appear(t, g, s, 0, t)
 		return
 	}
 	f.leave(g, t, 0)
+	if s == StateUnknown {
+		g.state, g.since = s, t
+	}
 	f.begin(g, t, s, 0)
 }
 
@@ -353,4 +357,9 @@ func (f *Folder) begin(g *G, t int64, s State, stack Stack) {
 		f.settled(g)
 		f.makeBlocked(g, t, 0, stack)
 	}
+}
+
+// stateSites are the kinds of sites at which goroutines are in a state.
+var stateSites = map[State]evidence.SiteKind{
+	StateReady: evidence.SiteReady, StateSyscall: evidence.SiteSyscall, StateBlocked: evidence.SiteBlock,
 }

@@ -13,13 +13,25 @@ type lockCaller struct {
 // at one line and is woken from another shows that the two lines are about one lock, so they become one class.
 type lockClasses struct {
 	number map[lockCaller]uint32
-	parent []uint32 // the classes are trees
-	let    []int64  // by root: when a lock of the class was let go last, with somebody waiting for it
+	parent []uint32    // the classes are trees
+	rows   []lockClass // by root
 }
+
+// lockClass is what is known of the locks of a class.
+type lockClass struct {
+	let int64 // when one was let go last, with somebody waiting for it
+	by  int64 // the goroutine that did it
+
+	// How often somebody held a lock while another goroutine let one go, and how often not: whether there is one lock or many.
+	many, one uint32
+}
+
+// isMany reports whether there is more than one lock of the class, as far as was seen.
+func (c *lockClass) isMany() bool { return c.many > c.one }
 
 func (l *lockClasses) init() {
 	l.number = map[lockCaller]uint32{}
-	l.parent, l.let = make([]uint32, 1), []int64{never}
+	l.parent, l.rows = make([]uint32, 1), []lockClass{{let: never}}
 }
 
 func (l *lockClasses) of(c lockCaller) uint32 {
@@ -27,7 +39,7 @@ func (l *lockClasses) of(c lockCaller) uint32 {
 		return n
 	}
 	n := uint32(len(l.parent))
-	l.parent, l.let = append(l.parent, n), append(l.let, never)
+	l.parent, l.rows = append(l.parent, n), append(l.rows, lockClass{let: never})
 	l.number[c] = n
 	return n
 }
@@ -48,7 +60,11 @@ func (l *lockClasses) join(a, b uint32) uint32 {
 	}
 	a, b = min(a, b), max(a, b)
 	l.parent[b] = a
-	l.let[a] = max(l.let[a], l.let[b])
+	to, from := &l.rows[a], l.rows[b]
+	if from.let > to.let {
+		to.let, to.by = from.let, from.by
+	}
+	to.many, to.one = to.many+from.many, to.one+from.one
 	return a
 }
 
@@ -141,29 +157,37 @@ func (f *Folder) wake(t int64, g, by *G, stack Stack) {
 // mutex wakes in the order of arrival; who was woken and came too late is put in front, with a wait of its own). So a hold begins at
 // g.since at the earliest; nothing before that is claimed, because by might have let the lock go and taken it again without anybody
 // waiting, which leaves no event. It begins later, when by itself had to wait for the lock and then came to run (nobody else had it in
-// between), or, when by has not waited, when a lock of this class was let go by anybody for the last time. That may have been another
-// lock of the same class: the time is too short then, never too long. Not seen is only who took the lock in passing, while a goroutine
-// that was woken for it was on its way, and let it go to by.
+// between), or, when by has not waited, when the lock was let go last: by anybody in the class, if there is one lock in it, and by
+// itself if there are many. Not seen is only who took the lock in passing, while a goroutine that was woken for it was on its way or
+// another one spun for it, and let it go to by: holds of very short ones are as long as the wait that they ended, at most.
 func (f *Folder) letGo(t int64, g, by *G, n uint32, info stackInfo) {
 	waiter := f.sites.rows[g.site].class
 	class := f.locks.join(waiter, info.class)
-	x := f.extra(by)
+	c, x := &f.locks.rows[class], f.extra(by)
+	mine := x.letClass != 0 && f.locks.root(x.letClass) == class
 	from, again := max(g.since, by.born), false
 	switch {
-	case x.letClass != 0 && f.locks.root(x.letClass) == class && x.letIn == by.since && g.since <= x.letAt:
+	case mine && x.letIn == by.since && g.since <= x.letAt:
 		// The same call wakes several: a writer lets all readers in, and the next writer.
 		from = max(from, x.letFrom)
 		again = x.letRow == n
 	case x.tookClass != 0 && f.locks.root(x.tookClass) == class:
 		from = max(from, x.took)
-	default:
-		from = max(from, f.locks.let[class])
+		if c.let > x.took && c.by != by.ID {
+			c.many++
+		} else {
+			c.one++
+		}
+	case !c.isMany():
+		from = max(from, c.let)
+	case mine:
+		from = max(from, x.letAt)
 	}
 	x.letClass, x.letAt, x.letIn, x.letFrom, x.letRow = class, t, by.since, from, n
 	if x.tookClass != 0 && f.locks.root(x.tookClass) == class {
 		x.tookClass = 0
 	}
-	f.locks.let[class] = t
+	c.let, c.by = t, by.ID
 	w := f.extra(g)
 	w.took, w.tookClass = t, class
 	if !again {

@@ -98,6 +98,42 @@ func TestHoldOfNewcomer(t *testing.T) {
 	wantHold(t, releasesOf(&line, c, "main.a")[0], 2, 100, 500)
 }
 
+// TestHoldOfManyLocks has pairs of goroutines, each with a lock of its own that they take at the same line: that others let theirs go
+// says nothing of a hold.
+func TestHoldOfManyLocks(t *testing.T) {
+	h := newHistory(t)
+	h.running(1, 2, 3, 4, 5, 6)
+	at := int64(0)
+	for range 20 { // 1, 3 and 5 hold for 1000 at the same time, then their partners do
+		for _, side := range []int64{0, 1} {
+			for id := int64(1); id <= 5; id += 2 {
+				h.Block(at+id, h.g(id+1-side), h.sync, stackLockA)
+			}
+			for id := int64(1); id <= 5; id += 2 {
+				h.Unblock(at+1000+id, h.g(id+1-side), h.g(id+side), stackUnlockA)
+				h.Run(at+1000+id, h.g(id+1-side))
+			}
+			at += 2000
+		}
+	}
+	// Newcomers: 1 lets go its lock twice, without a wait of its own in between.
+	for range 10 {
+		for id := int64(1); id <= 5; id += 2 {
+			h.Block(at+id, h.g(id+1), h.sync, stackLockA)
+		}
+		for id := int64(1); id <= 5; id += 2 {
+			h.Unblock(at+1000+id, h.g(id+1), h.g(id), stackUnlockA)
+			h.Run(at+1000+id, h.g(id+1))
+		}
+		at += 2000
+	}
+	line, c := h.end(at)
+	r := releasesOf(&line, c, "main.a")[0]
+	if short := r.Holds.Below(900); r.Holds.Total() != 150 || short > 5 {
+		t.Errorf("%d of %d holds are too short", short, r.Holds.Total())
+	}
+}
+
 // TestHoldOfNestedLocks has a goroutine wait for a second lock while it holds the first: the wait is a part of the first hold.
 func TestHoldOfNestedLocks(t *testing.T) {
 	h := newHistory(t)
@@ -210,11 +246,11 @@ func TestLockClasses(t *testing.T) {
 	if a == b || b == c || l.of(lockCaller{"mutex", "f", 1}) != a {
 		t.Error("numbers")
 	}
-	l.let[b], l.let[a] = 5, 3
+	l.rows[b], l.rows[a] = lockClass{let: 5, by: 7, one: 1}, lockClass{let: 3, by: 8, many: 2}
 	if l.join(c, b) != l.join(b, c) || l.root(a) == l.root(b) {
 		t.Error("join")
 	}
-	if r := l.join(c, a); r != l.root(b) || l.let[r] != 5 {
+	if r := l.join(c, a); r != l.root(b) || l.rows[r] != (lockClass{let: 5, by: 7, one: 1, many: 2}) || !l.rows[r].isMany() {
 		t.Error("all are one now")
 	}
 	if l.join(0, a) != l.root(a) {

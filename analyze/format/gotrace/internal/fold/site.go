@@ -66,7 +66,7 @@ func (f *Folder) site(kind evidence.SiteKind, r Reason, stack Stack) uint32 {
 }
 
 func (f *Folder) newSite(kind evidence.SiteKind, r Reason, stack Stack) uint32 {
-	if r != f.known(r) {
+	if r != f.valid(r) {
 		return f.site(kind, 0, stack)
 	}
 	// The last rows are kept for the sites without a stack that take the rest: one for each kind and reason.

@@ -94,7 +94,8 @@ func (t *spawnTable) widen(old, slice int32) {
 	}
 }
 
-// Appear tells of a goroutine that was there before the trace, or that a damaged trace has not told of. The stack is its own.
+// Appear tells of a goroutine that was there before the trace. The stack is its own. A trace tells of a goroutine when something happens
+// to it, or at the end of a generation when nothing has: it was in its state since the generation began.
 func (f *Folder) Appear(t int64, g *G, s State, stack Stack) {
 	t = f.at(t)
 	if g.spawn != 0 { // it is known
@@ -102,10 +103,11 @@ func (f *Folder) Appear(t int64, g *G, s State, stack Stack) {
 		f.restate(t, g, s)
 		return
 	}
-	f.appear(t, g, s, stack)
+	f.appear(t, g, s, stack, f.known)
 }
 
-func (f *Folder) appear(t int64, g *G, s State, stack Stack) {
+// appear has a goroutine be there, in its state since a moment.
+func (f *Folder) appear(t int64, g *G, s State, stack Stack, from int64) {
 	g.born, g.flags = t, gUser
 	if info := f.stackInfo(stack); info.start == 0 {
 		g.flags |= gUnnamed
@@ -113,11 +115,17 @@ func (f *Folder) appear(t int64, g *G, s State, stack Stack) {
 		g.flags &^= gUser
 	}
 	g.stack, g.spawn = stack, f.spawn(0, stack, g.flags)
+	if from == 0 && t > 0 {
+		f.raise(g, s, stack)
+	}
 	row := f.spawns.join(g.spawn, f.slice)
 	row.before++
 	f.start++
 	f.alive()
 	f.begin(g, t, s, stack)
+	if from < t && g.state != StateUnknown {
+		f.backdate(t, g, from)
+	}
 }
 
 // Create tells of a go statement. Who executes it is nil when it is not known. The stack start is that of the new goroutine, at is that

@@ -136,7 +136,7 @@ func (r *Reader) add(t int64, ev trace.Event, id trace.GoID, from, to trace.GoSt
 	case from == trace.GoUndetermined:
 		r.f.Appear(t, &g.fold, stateOf[to], stack)
 	default: // it was never told of, which only a damaged trace does
-		r.f.Appear(t, &g.fold, stateOf[from], 0)
+		r.f.Restate(t, &g.fold, stateOf[from])
 		return g
 	}
 	return nil

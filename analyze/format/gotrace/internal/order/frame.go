@@ -87,9 +87,38 @@ func (f *frames) next() (batch, error) {
 	}
 	if ok && f.plausible(&b, maxGenSkip) {
 		f.accept(&b)
-		return b, nil
+		return b, f.shorten(&b)
 	}
 	return f.resync()
+}
+
+// shorten ends a batch where the next one begins, when bytes of the file are missing inside of it or its size is wrong: then no batch
+// stands where it should end, and one does before.
+func (f *frames) shorten(b *batch) error {
+	if b.cut || b.exp || b.first == EndOfGeneration || b.end() >= f.size {
+		return nil
+	}
+	next, ok, err := f.header(b.end())
+	if err != nil || ok && f.plausible(&next, maxGenSkip) {
+		return err
+	}
+	data := make([]byte, b.size)
+	n, err := f.file.ReadAt(data, b.off)
+	if err != nil && n < len(data) {
+		return err
+	}
+	for i, c := range data {
+		if Kind(c) != EventBatch || i == 0 {
+			continue
+		}
+		if _, ok := f.chained(b.off + int64(i)); ok {
+			b.size = i
+			f.at = b.end()
+			f.damage = append(f.damage, damage{f.at, 0})
+			return nil
+		}
+	}
+	return nil
 }
 
 func (f *frames) accept(b *batch) {

@@ -17,10 +17,12 @@ func Headless(head []byte) bool {
 	return false
 }
 
-// Who has lost its head is believed for so many events, of so many kinds.
+// Who has lost its head is believed for so many events, of so many kinds; or for many events and the header of a batch among them, where
+// goroutines do nothing but yield to each other and there are but two kinds.
 const (
 	headlessEvents = 200
 	headlessKinds  = 6
+	headlessMany   = 2000
 )
 
 // walk goes over events and batches.
@@ -28,6 +30,7 @@ type walk struct {
 	data             []byte
 	seen             [256]bool
 	events, distinct int
+	headers          int
 }
 
 // run goes on from a place, at an event or at a header, and reports whether all that follows is what a trace has, and enough of it.
@@ -36,6 +39,7 @@ func (w *walk) run(at int) bool {
 	for at < len(w.data) {
 		if next, last, ok := w.header(at); ok && (at >= end || end == len(w.data)) {
 			at, end = next, last
+			w.headers++
 			continue
 		}
 		n := firstEvent(w.data[at:])
@@ -52,7 +56,9 @@ func (w *walk) run(at int) bool {
 	return w.enough()
 }
 
-func (w *walk) enough() bool { return w.events >= headlessEvents && w.distinct >= headlessKinds }
+func (w *walk) enough() bool {
+	return w.events >= headlessEvents && w.distinct >= headlessKinds || w.events >= headlessMany && w.distinct > 1 && w.headers > 0
+}
 
 // header reads a header: where the next thing to look at stands, and where the batch ends. Tables are passed over.
 func (w *walk) header(at int) (next, end int, ok bool) {

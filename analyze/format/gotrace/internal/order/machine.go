@@ -139,7 +139,7 @@ func (m *machine) goroutine(time int64, id uint64, state fold.State, status uint
 	if g == nil {
 		g = m.gs.add(id)
 		g.status = status
-		m.put(call{what: callAppear, time: time, g: &g.fold, x: g.id, b: uint32(state), a: uint32(0)})
+		m.put(call{what: callAppear, time: time, g: &g.fold, x: g.id, b: uint32(state), flag: true})
 	}
 	return g
 }

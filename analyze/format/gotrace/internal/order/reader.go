@@ -195,8 +195,8 @@ func (r *Reader) count(g *generation) {
 		if t.hasWall {
 			r.stats.WallNS = int64(t.wallSec)*1e9 + int64(t.wallNsec) - (t.clock.ns(t.snap) - r.stats.Start)
 		}
-		r.m.put(call{what: callBegin, time: r.stats.Start})
 	}
+	r.m.put(call{what: callBegin, time: t.clock.ns(g.minTime)}) // who appears in it was in its state since
 }
 
 // install makes the streams of the generation's threads, in the order in which they first appear in the file.

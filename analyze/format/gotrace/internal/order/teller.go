@@ -202,6 +202,10 @@ func (t *teller) makeRare(c *call, texts []string) {
 		t.reasons[c.x] = f.Reason(texts[c.text])
 	case callAppear:
 		*c.g = fold.G{ID: int64(c.x)}
+		if c.flag { // an event proves that it is there, and nothing what it did before
+			f.Restate(c.time, c.g, fold.State(c.b))
+			return
+		}
 		f.Appear(c.time, c.g, fold.State(c.b), stack)
 	case callRestate:
 		f.Restate(c.time, c.g, fold.State(c.b))

@@ -3,10 +3,12 @@ package specimen
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -22,32 +24,50 @@ type Test struct {
 // OfGo gives the traces that Go ships for testing internal/trace. A GOROOT without them skips the test.
 func OfGo(t testing.TB) []Test {
 	t.Helper()
+	tests, err := ofGo()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(tests) == 0 {
+		t.Skip("this GOROOT has no src/internal/trace/testdata/tests")
+	}
+	return tests
+}
+
+// SeedsOfGo gives the small ones of them, where there are any.
+func SeedsOfGo() []Test {
+	const most = 1 << 10 // bytes
+	tests, _ := ofGo()   // a fuzz target does without them
+	return slices.DeleteFunc(tests, func(t Test) bool { return len(t.Bytes) > most })
+}
+
+func ofGo() ([]Test, error) {
 	root, err := exec.Command("go", "env", "GOROOT").Output()
 	if err != nil {
-		t.Skipf("`go env GOROOT` failed: %v", err)
+		return nil, fmt.Errorf("go env GOROOT: %w", err)
 	}
 	dir := filepath.Join(string(bytes.TrimSpace(root)), "src", "internal", "trace", "testdata", "tests")
 	paths, err := filepath.Glob(filepath.Join(dir, "*.test"))
-	if err != nil || len(paths) == 0 {
-		t.Skipf("this GOROOT has no src/internal/trace/testdata/tests: %v", err)
+	if err != nil {
+		return nil, err
 	}
 	var tests []Test
 	for _, path := range paths {
 		text, err := os.ReadFile(path)
 		if err != nil {
-			t.Fatal(err)
+			return nil, err
 		}
 		head, body, ok := strings.Cut(string(text), "-- trace --\n")
 		if !ok {
-			t.Fatalf("%s has no file \"trace\"", path)
+			return nil, fmt.Errorf("%s has no file \"trace\"", path)
 		}
 		test := Test{Name: strings.TrimSuffix(filepath.Base(path), ".test"), Fails: strings.Contains(head, "\nFAILURE")}
 		if test.Bytes, err = Encode(body); err != nil {
-			t.Fatalf("%s: %v", path, err)
+			return nil, fmt.Errorf("%s: %w", path, err)
 		}
 		tests = append(tests, test)
 	}
-	return tests
+	return tests, nil
 }
 
 // codes are the types of events (internal/trace/tracev2/events.go, Go 1.26), by their names in the text form: numbered from 1.
@@ -66,42 +86,74 @@ func codesOf(first int, names string) map[string]byte {
 }
 
 // Encode turns the text form of a trace into bytes. A line is the header, an event with its arguments, or (indented) a frame of the stack
-// or the data of the string above it.
+// or the data of the string above it. The size of a batch may be written as "auto".
 func Encode(text string) ([]byte, error) {
-	var out []byte
+	e := &encoder{}
 	for i, line := range strings.Split(text, "\n") {
 		fields := strings.Fields(line)
 		if len(fields) == 0 || strings.HasPrefix(fields[0], "#") {
 			continue
 		}
-		var err error
-		switch data, isData := strings.CutPrefix(strings.TrimSpace(line), "data="); {
-		case out == nil:
-			version, ok := strings.CutPrefix(strings.TrimSpace(line), "Trace Go1.")
-			if !ok {
-				err = fmt.Errorf("no header")
-			}
-			out = fmt.Appendf(nil, "go 1.%s trace\x00\x00\x00", version)
-		case isData:
-			if data, err = strconv.Unquote(data); err == nil {
-				out = append(binary.AppendUvarint(out, uint64(len(data))), data...)
-			}
-		case strings.HasPrefix(line, "\t"):
-			out, err = appendArgs(out, fields)
-		default:
-			code, ok := codes[fields[0]]
-			if !ok {
-				err = fmt.Errorf("unknown event %s", fields[0])
-			}
-			if err == nil {
-				out, err = appendArgs(append(out, code), fields[1:])
-			}
-		}
-		if err != nil {
+		if err := e.line(line, fields); err != nil {
 			return nil, fmt.Errorf("line %d: %w", i+1, err)
 		}
 	}
-	return out, nil
+	e.endBatch()
+	return e.out, nil
+}
+
+type encoder struct {
+	out  []byte
+	data int // where the data of a batch begin whose size is still to be written; 0 for none
+}
+
+func (e *encoder) line(line string, fields []string) (err error) {
+	data, isData := strings.CutPrefix(strings.TrimSpace(line), "data=")
+	switch {
+	case e.out == nil:
+		version, ok := strings.CutPrefix(strings.TrimSpace(line), "Trace Go1.")
+		if !ok {
+			return errors.New("no header")
+		}
+		e.out = fmt.Appendf(nil, "go 1.%s trace\x00\x00\x00", version)
+	case isData:
+		if data, err = strconv.Unquote(data); err == nil {
+			e.out = append(binary.AppendUvarint(e.out, uint64(len(data))), data...)
+		}
+	case strings.HasPrefix(line, "\t"):
+		e.out, err = appendArgs(e.out, fields)
+	default:
+		return e.event(fields)
+	}
+	return err
+}
+
+func (e *encoder) event(fields []string) (err error) {
+	code, ok := codes[fields[0]]
+	if !ok {
+		return fmt.Errorf("unknown event %s", fields[0])
+	}
+	if fields[0] == "EventBatch" || fields[0] == "EndOfGeneration" {
+		e.endBatch()
+	}
+	last := len(fields) - 1
+	auto := fields[last] == "size=auto"
+	if auto {
+		fields = fields[:last]
+	}
+	e.out, err = appendArgs(append(e.out, code), fields[1:])
+	if auto {
+		e.data = len(e.out)
+	}
+	return err
+}
+
+// endBatch writes the size of the batch before its data.
+func (e *encoder) endBatch() {
+	if e.data > 0 {
+		e.out = slices.Insert(e.out, e.data, binary.AppendUvarint(nil, uint64(len(e.out)-e.data))...)
+		e.data = 0
+	}
 }
 
 // appendArgs appends the values of name=value.
