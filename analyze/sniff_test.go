@@ -30,6 +30,10 @@ func TestSniff(t *testing.T) {
 		{"case 1\n", "case"},
 		{"panic: oops\n\ngoroutine 1 [running]:\nmain.main()\n\t/build/main.go:3 +0x18\n", "godump"},
 		{"2026/01/05 08:00:01 listening\nfatal error: all goroutines are asleep - deadlock!\n\ngoroutine 1 [chan receive]:\n", "godump"},
+		{"go 1.26 trace\x00\x00\x00\x01", "gotrace"},
+		{"go 1.11 trace\x00\x00\x00\x01", "gotrace"},
+		{"go 1.5 trace\x00\x00\x00\x00 too old, which its reader says", "gotrace"},
+		{"go 1.26 trace is a text\n", ""},
 		{"all is well\n", ""},
 		{"", ""},
 		{"\x7fELF without the rest\n", ""},
@@ -52,6 +56,8 @@ func FuzzSniff(f *testing.F) {
 	f.Add([]byte(dump))
 	f.Add([]byte("\x7fELF\x02\x01\x01 no padding here\n" + dump))
 	f.Add(append(bytes.Clone(elfHead), dump...))
+	f.Add([]byte("go 1.26 trace\x00\x00\x00\n" + dump))
+	f.Add(bytes.Repeat([]byte{16, 2, 3, 100, 19, 2, 22, 99}, 1000)) // the middle of a trace, without a header
 	f.Fuzz(func(t *testing.T, head []byte) {
 		if len(head) > format.HeadSize {
 			head = head[:format.HeadSize]

@@ -195,9 +195,8 @@ type pathPart struct {
 	ns        int64
 }
 
-// pathText sums a path: "412 ms: 300 ms network wait at fetch.go:31, 80 ms system call at log.go:44 (goroutine 18), 12 ms running". Only
-// goroutines other than the one that began it are named.
-func (m *maker) pathText(a *evidence.Activity) string {
+// pathParts sums a path by what was done, the most time first.
+func (m *maker) pathParts(a *evidence.Activity) []pathPart {
 	var parts []pathPart
 	index := map[string]int{}
 	for i := range a.Path {
@@ -216,6 +215,13 @@ func (m *maker) pathText(a *evidence.Activity) string {
 		parts[at].many = parts[at].many || parts[at].goroutine != leg.Goroutine
 	}
 	slices.SortStableFunc(parts, func(x, y pathPart) int { return cmp.Compare(y.ns, x.ns) })
+	return parts
+}
+
+// pathText sums a path: "412 ms: 300 ms network wait at fetch.go:31, 80 ms system call at log.go:44 (goroutine 18), 12 ms running". Only
+// goroutines other than the one that began it are named.
+func (m *maker) pathText(a *evidence.Activity) string {
+	parts := m.pathParts(a)
 	s := Duration(a.NS)
 	if a.Open {
 		s += " so far"

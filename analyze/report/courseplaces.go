@@ -227,7 +227,10 @@ func (m *maker) describeSite(s *evidence.Site) string {
 	if s.Open > 0 {
 		what += ", " + Count(s.Open) + " of them still at the end"
 	}
-	return what + m.at(s.Stack) + m.between(s.FirstNS, s.LastNS)
+	if at := m.at(s.Stack); at != "" {
+		what += "," + at
+	}
+	return what + m.between(s.FirstNS, s.LastNS)
 }
 
 // between is ", from +0.1 s to +1.2 s".
@@ -260,7 +263,10 @@ func (m *maker) describeRelease(r *evidence.Release) string {
 		}
 		s += lead + durationSum(p.NS) + " " + m.stateWord(p.State, p.Reason, p.Stack) + m.lineOf(p.Stack)
 	}
-	return s + m.at(r.Stack)
+	if at := m.at(r.Stack); at != "" {
+		s += "; let go" + at
+	}
+	return s
 }
 
 func (m *maker) describeSpawn(s *evidence.Spawn) string {

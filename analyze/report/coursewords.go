@@ -171,7 +171,10 @@ func (m *maker) totals() {
 	if s := shares(l); s != "" {
 		add("Of their time goroutines were %s.", s)
 	}
-	if g := &l.GC; g.Cycles > 0 || g.PauseNS > 0 {
+	switch g := &l.GC; {
+	case g.Cycles == 0 && g.PauseNS > 0:
+		add("No collection began; the world stood still for %s, at most %s at once.", durationSum(g.PauseNS), durationSum(g.MaxPause))
+	case g.Cycles > 0:
 		add("The collector: %s, active for %s (%s); the world stood still for %s, at most %s at once; goroutines assisted for %s; mark workers ran for %s.",
 			Plural(g.Cycles, "cycle"), durationSum(g.ActiveNS), percent(l.ShareOf(g.ActiveNS)), durationSum(g.PauseNS), durationSum(g.MaxPause),
 			durationSum(g.AssistNS), durationSum(g.WorkerNS))

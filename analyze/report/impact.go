@@ -90,7 +90,9 @@ func (m *maker) timeline() {
 	if n := m.c.Process.UptimeNS; n > 0 {
 		m.event(before(n), "the process was running", "process", evidence.Ref{Kind: evidence.RefProcess})
 	}
-	m.waitEvents()
+	if m.c.Timeline == nil { // otherwise the moments are known
+		m.waitEvents()
+	}
 	if h := m.c.Heap; h != nil && h.LastGCNS > 0 {
 		m.event(before(h.LastGCNS), "the last garbage collection ended", "heap", evidence.Ref{Kind: evidence.RefHeap})
 	}

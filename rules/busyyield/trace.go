@@ -1,6 +1,8 @@
 package busyyield
 
 import (
+	"strings"
+
 	"github.com/gopostmortem/postmortem/analyze/diagnosis"
 	"github.com/gopostmortem/postmortem/analyze/diagnosis/derive"
 	"github.com/gopostmortem/postmortem/analyze/evidence"
@@ -88,6 +90,10 @@ func (y *traced) judge(l *derive.Turns) {
 	}
 	if l.Bench {
 		y.p.Silent("%s is the body of a benchmark, which goes round on purpose", derive.Short(l.Frame.Function))
+		return
+	}
+	if l.Shape != derive.PollYield && strings.HasSuffix(l.Frame.File, "_test.go") {
+		y.p.Silent("%s sleeps for a moment %.0f times a second, in a test: tests stand in for work by sleeping", derive.Short(l.Frame.Function), l.Rate())
 		return
 	}
 	if y.line.ShareOf(uint64(l.WindowNS())) < y.p.Limit("trace-window") {

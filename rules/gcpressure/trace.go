@@ -60,7 +60,7 @@ func (s *course) judge() {
 	case s.gc.Marked == 0:
 		s.p.Open("a collection was in progress for %s of the time, and whether there is room above the live heap is not in this evidence",
 			derive.Percent(s.active()))
-	case s.room() > s.p.Limit("headroom"):
+	case s.room() > s.p.Limit("room"):
 		s.p.Silent("a collection was in progress for %s of the time, but each left room: the goal is %.1f times what is alive. The program allocates much",
 			derive.Percent(s.active()), s.room())
 	case 2*forced >= uint64(s.gc.Cycles):
@@ -96,8 +96,8 @@ func (s *course) helpers() []int {
 func (s *course) finding() diagnosis.Finding {
 	f := diagnosis.Finding{
 		Subject: timelineRef[0],
-		Claim: fmt.Sprintf("a collection is in progress %s of the time: about %s are alive, and each leaves only %.0f %% of room until the next",
-			derive.Percent(s.active()), derive.Bytes(s.alive()), 100*(s.room()-1)),
+		Claim: fmt.Sprintf("a collection is in progress %s of the time: about %s are alive, and the next is due at %.2f times what the last one left",
+			derive.Percent(s.active()), derive.Bytes(s.alive()), s.room()),
 		Because: []diagnosis.Reason{
 			{Refs: timelineRef, Text: fmt.Sprintf("%d collections in %s; one was in progress for %s of it%s", s.gc.Cycles,
 				derive.Lasting(s.line.SpanNS), derive.Percent(s.active()), s.window())},
@@ -113,12 +113,19 @@ func (s *course) finding() diagnosis.Finding {
 		Next:   []string{"take a core and run `postmortem heap CORE`, or a heap profile: go tool pprof http://localhost:6060/debug/pprof/heap"},
 	}
 	s.name(&f)
+	if s.room() > likelyRoom {
+		f.Confidence = diagnosis.Possible
+		f.Against = append(f.Against, diagnosis.Reason{Refs: timelineRef, Text: "there is some room: the start of the program may be part of the average, or GOGC is small"})
+	}
 	if forced, sites := s.forced(); forced > 0 {
 		f.Against = append(f.Against, diagnosis.Reason{Refs: []evidence.Ref{evidence.SiteRef(sites[0])},
 			Text: fmt.Sprintf("%d of the collections were asked for by runtime.GC", forced)})
 	}
 	return f
 }
+
+// likelyRoom is the room up to which it is likely that there is none: the growth of a heap at the start is in the average.
+const likelyRoom = 1.25
 
 // alive is about what is alive: the heap that was told last, which hardly differs from it where there is no room.
 func (s *course) alive() uint64 {

@@ -44,6 +44,8 @@ func TestHalves(t *testing.T) {
 		{"workers only", func(g *evidence.GCWork) { g.AssistRun = 0 }, ""},
 		{"neither", func(g *evidence.GCWork) { g.WorkerNS, g.AssistRun = 0, 0 }, "goroutines helped it for 0 % of theirs"},
 		{"twice the room", func(g *evidence.GCWork) { g.Goals = 2 * g.Marked }, "each left room: the goal is 2.0 times"},
+		{"half as much room as is usual", func(g *evidence.GCWork) { g.Goals = g.Marked / 2 * 3 }, "each left room: the goal is 1.5 times"},
+		{"some room", func(g *evidence.GCWork) { g.Goals = g.Marked / 3 * 4 }, ""},
 		{"a sixth of the time", func(g *evidence.GCWork) { g.ActiveNS = .3 * second }, "in progress for 15 % of the time"},
 		{"seven cycles", func(g *evidence.GCWork) { g.Cycles = 7 }, "there were 7 collections only"},
 		{"no cycle ended", func(g *evidence.GCWork) { g.Done, g.Marked, g.Goals = 0, 0, 0 }, "is not in this evidence"},
@@ -55,7 +57,8 @@ func TestHalves(t *testing.T) {
 			tt.change(&line.GC)
 			res := judge(t, line)
 			if tt.silent == "" {
-				if len(res.Findings) != 1 || res.Findings[0].Severity != diagnosis.Warning || !strings.Contains(res.Findings[0].Claim, "64.0 MiB are alive") {
+				likely := line.GC.Goals < line.GC.Marked/4*5
+				if len(res.Findings) != 1 || likely != (res.Findings[0].Confidence == diagnosis.Likely) || res.Findings[0].Severity != diagnosis.Warning || !strings.Contains(res.Findings[0].Claim, "64.0 MiB are alive") {
 					t.Errorf("found %+v, silent %v", res.Findings, res.RuledOut)
 				}
 				return

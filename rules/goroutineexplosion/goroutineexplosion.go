@@ -62,8 +62,10 @@ var Rule = &diagnosis.Rule{
 }
 
 func run(p *diagnosis.Pass) error {
-	if p.Case.Timeline != nil { // it knows growth from size
-		return overTime(p)
+	if p.Case.Timeline != nil { // it knows growth from size; a core beside it has more to tell
+		if err := overTime(p); err != nil || p.Case.Scheduler == nil {
+			return err
+		}
 	}
 	frames, err := diagnosis.Of(p, derive.OfFrames)
 	if err != nil {

@@ -107,8 +107,10 @@ func run(p *diagnosis.Pass) error {
 	if len(rows) > 0 {
 		l.proved(rows)
 	}
-	if p.Case.Timeline != nil { // it knows who was woken and what grew
-		return l.timeline()
+	if p.Case.Timeline != nil { // it knows who was woken and what grew; a core beside it has more to tell
+		if err := l.timeline(); err != nil || p.Case.Scheduler == nil {
+			return err
+		}
 	}
 	l.suspects()
 	l.keptLocks()

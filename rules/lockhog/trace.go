@@ -2,6 +2,7 @@ package lockhog
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/gopostmortem/postmortem/analyze/diagnosis"
 	"github.com/gopostmortem/postmortem/analyze/diagnosis/derive"
@@ -209,7 +210,7 @@ func (r *traced) confidence(l *derive.ContendedLock, chain []derive.Holding, w w
 	switch {
 	case held == 0 || !w.known:
 		return diagnosis.Possible
-	case r.idleTurns(l, root, w), r.line.NoNames, r.line.Lost > 0, len(chain) > 1, l.Several > 1, r.byReader(w):
+	case r.idleTurns(l, root, w), r.line.NoNames, r.line.Lost > 0, len(chain) > 1, l.Several > 1, r.byReader(w), w.hidden, !r.encloses(l, w):
 		return diagnosis.Likely
 	}
 	busy := float64(root.Lock.BusyNS)
@@ -221,6 +222,23 @@ func (r *traced) confidence(l *derive.ContendedLock, chain []derive.Holding, w w
 
 // byReader reports whether it was a reader of an RWMutex that let go.
 func (r *traced) byReader(w work) bool { return r.t.Waker(w.release).Lock == derive.LockRead }
+
+// encloses reports whether the function that lets go is seen to have the lock: the work is done below it, or goroutines ask for the lock in
+// it. A mutex may be unlocked by another goroutine than the one that locked it.
+func (r *traced) encloses(l *derive.ContendedLock, w work) bool {
+	waker := r.t.Waker(w.release)
+	from, ok := r.t.Frame(waker, waker.Caller)
+	if !ok {
+		return false
+	}
+	if _, below := derive.Has(r.c.Stack(w.spot.Stack), from.Function); below {
+		return true
+	}
+	return slices.ContainsFunc(l.Sites, func(i int) bool {
+		at, asks := r.t.Frame(r.t.Places[i], r.t.Places[i].Caller)
+		return asks && at.Function == from.Function
+	})
+}
 
 // How far the holds of a lock and the time in which somebody waited for it may lie apart to agree, and how much of the holds has to be
 // one kind of work at one line to be what they are spent on.

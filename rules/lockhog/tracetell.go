@@ -13,6 +13,7 @@ import (
 // work is what the holders of a lock spend the holds on.
 type work struct {
 	known    bool
+	hidden   bool // the trace does not tell computing and short system calls apart
 	computes bool // on a processor: where, only the place of the release tells
 	receives bool // waits for something to come, and asks nobody for it
 	ns       uint64
@@ -48,7 +49,28 @@ func (r *traced) workOf(h *derive.Holding) work {
 	if w.at.Function == "" {
 		w.at, _ = r.t.Open(r.t.Waker(w.release))
 	}
+	r.hidden(h.Lock, &w)
 	return w
+}
+
+// hidden corrects work of which nobody can say whether it is computing or short system calls, in traces of old versions. Calls that the
+// function makes for most of the holds are the line to open.
+func (r *traced) hidden(l *derive.ContendedLock, w *work) {
+	if !w.computes || !r.t.CallsHidden() {
+		return
+	}
+	w.what, w.hidden = "computes or is in short system calls", true
+	waker := r.t.Waker(w.release)
+	from, ok := r.t.Frame(waker, waker.Caller)
+	calls := l.Released / 2
+	for i := range r.line.Sites {
+		s, p := &r.line.Sites[i], r.t.Places[i]
+		at, open := r.t.Open(p)
+		if ok && open && s.Kind == evidence.SiteSyscall && at.Function == from.Function && s.Count >= calls && p.Doing.Callee != "" {
+			calls, w.at = s.Count+1, at
+			w.what = "computes or is in " + p.Doing.Callee
+		}
+	}
 }
 
 // writing is what is done under the write lock of a descriptor: the writes. It is the one at which goroutines were longest.
@@ -227,7 +249,7 @@ func (r *traced) does(h *derive.Holding, w work) []diagnosis.Reason {
 	refs := []evidence.Ref{evidence.ReleaseRef(w.release)}
 	where := derive.Where(w.at)
 	text := fmt.Sprintf("who holds it %s for %s of that time, at %s", w.what, derive.Percent(ratio(w.ns, h.Known)), where)
-	if w.computes {
+	if w.computes && !w.hidden {
 		text = fmt.Sprintf("who holds it computes for %s of that time and lets it go at %s", derive.Percent(ratio(w.ns, h.Known)), where)
 	}
 	if writer, ok := r.t.Writer(w.spot); ok {
@@ -261,6 +283,7 @@ func (r *traced) against(l *derive.ContendedLock, root *derive.Holding, w work) 
 	say(l.Kind == derive.LockOnce, "a sync.Once runs its function once: when that ends, the queue is gone for good")
 	say(l.Several > 1, fmt.Sprintf("the holds add up to more than the time there was, so these are at least %.0f locks that the same lines take", l.Several))
 	say(r.byReader(w), "readers hold an RWMutex together, and a trace shows only the last one of them let go")
+	say(w.hidden, "traces of this version do not tell how long a short system call took, so it counts as running")
 	say(r.line.Lost > 0, fmt.Sprintf("at least %d events of the trace are missing", r.line.Lost))
 	return list
 }

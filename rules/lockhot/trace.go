@@ -155,7 +155,7 @@ func (r *traced) work(root *derive.Holding) (derive.HoldShare, evidence.Frame, b
 			continue
 		}
 		at, ok := r.t.Open(s.Spot)
-		return s, at, ok && float64(s.NS) >= notable*float64(root.Known)
+		return s, at, ok && root.Known > 0 && float64(s.NS) >= notable*float64(root.Known)
 	}
 	return derive.HoldShare{}, evidence.Frame{}, false
 }

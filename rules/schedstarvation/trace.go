@@ -46,15 +46,17 @@ func (s *course) late() uint64 {
 	return s.line.Latency.Total() - s.line.Latency.Below(int64(1e6*s.p.Limit("min-latency-ms")))
 }
 
-// slow reports whether goroutines that became ready waited for long, more often than those were preempted that keep the processors.
-func (s *course) slow(hogs []derive.Kin) bool {
+// slow reports whether goroutines that became ready waited for long: so many at a time that it cannot be otherwise, or more often than those
+// were preempted that keep the processors.
+func (s *course) slow(hogs []derive.Kin, victims float64) bool {
 	var own uint64
 	for i := range hogs {
 		if a, ok := s.line.Actor(hogs[i].Top); ok {
 			own += a.Preempted
 		}
 	}
-	return float64(s.line.Latency.Quantile(0.99)) >= 1e6*s.p.Limit("min-latency-ms") && s.late() >= minLate+min(own, s.late())
+	return float64(s.line.Latency.Quantile(0.99)) >= 1e6*s.p.Limit("min-latency-ms") &&
+		(victims >= s.p.Limit("min-ready") || s.late() >= minLate+min(own, s.late()))
 }
 
 // minLate is the number of long waits for a processor below which a quantile says nothing.
@@ -115,9 +117,9 @@ func (s *course) held() bool {
 		s.p.Silent("%s of the processor time goes to %s, and hardly anybody else wants to run (%.2f at a time)", derive.Percent(share/n),
 			s.name(&hogs[0]), victims)
 		return false
-	case !s.slow(hogs):
-		s.p.Silent("%s of the processor time goes to %s, but who becomes ready runs soon: 99 %% within %s", derive.Percent(share/n),
-			s.name(&hogs[0]), derive.Lasting(s.line.Latency.Quantile(0.99)))
+	case !s.slow(hogs, victims):
+		s.p.Silent("%s of the processor time goes to %s, but who becomes ready runs soon as a rule: %d of %d waits were long", derive.Percent(share/n),
+			s.name(&hogs[0]), s.late(), s.line.Latency.Total())
 		return false
 	}
 	s.p.Report(s.heldFinding(holding{hogs: hogs, share: share, capacity: n, sure: sure, ready: victims, victims: list, count: count}))

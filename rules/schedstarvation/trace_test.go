@@ -91,7 +91,14 @@ func TestHeld(t *testing.T) {
 			for range 150 {
 				l.Latency.Add(12e6)
 			}
-		}, "", "runs soon"},
+			l.ReadyNS, l.Spawns[1].ReadyNS = 1.5*second, 1.4*second
+		}, "", "150 of 150 waits were long"},
+		{"few and very long waits", func(l *evidence.Timeline) {
+			l.Latency = evidence.Histogram{}
+			for range 8 {
+				l.Latency.Add(second)
+			}
+		}, "10.0 goroutines of other parts of the program are ready at a time and one in a hundred waits 1", ""},
 		{"nobody is ready", func(l *evidence.Timeline) { l.ReadyNS = .1 * second; l.Spawns[1].ReadyNS = .05 * second }, "", "hardly anybody else wants to run"},
 		{"one other goroutine", func(l *evidence.Timeline) { l.Spawns[1].Peak = 1 }, "", "hardly anybody else wants to run"},
 		{"a crowd of thirty computes", func(l *evidence.Timeline) { l.Spawns[0].Peak = 30 }, "", "no goroutine keeps the processors"},

@@ -129,6 +129,10 @@ func (s *course) heldFinding(h holding) diagnosis.Finding {
 	if !h.sure || h.ready < s.p.Limit("min-ready") {
 		f.Confidence = diagnosis.Possible
 	}
+	if h.ready < s.p.Limit("min-ready") {
+		f.Severity = diagnosis.Info
+		f.Against = append(f.Against, diagnosis.Reason{Text: "few are ready at a time: those that feed workers and collect from them look the same"})
+	}
 	if h.sure && h.ready >= s.p.Limit("critical-runnable") {
 		f.Severity = diagnosis.Critical
 	}

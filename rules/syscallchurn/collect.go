@@ -47,22 +47,20 @@ type key struct {
 
 // place is all that a function of the program sets up of one sort.
 type place struct {
-	deed     deed
-	frame    evidence.Frame
-	sites    []int
-	bySite   map[int]uint64 // calls by line, to name the one that makes most
-	count    uint64
-	tries    uint64 // of accepts: waits for the next connection, each of which a call has preceded that found none
-	total    uint64
-	first    int64
-	last     int64
-	load     []uint32
-	top      []evidence.Share
-	started  bool // the line is where the goroutine was started that makes the calls
-	request  bool // inside the handler of a request
-	testing  bool
-	most     uint64 // calls of the site that gave frame
-	routines uint64 // goroutines at least
+	deed    deed
+	frame   evidence.Frame
+	sites   []int
+	count   uint64
+	tries   uint64 // of accepts: waits for the next connection, each of which a call has preceded that found none
+	total   uint64
+	first   int64
+	last    int64
+	load    []uint32
+	top     []evidence.Share
+	started bool // the line is where the goroutine was started that makes the calls
+	request bool // inside the handler of a request
+	testing bool
+	most    uint64 // calls of the site that gave frame
 }
 
 func (l *place) windowNS() int64 { return max(l.last-l.first, 1) }
@@ -261,7 +259,6 @@ func (y *churn) judge() {
 	var dials uint64
 	for i := range y.places {
 		l := &y.places[i]
-		l.routines = uint64(len(l.top))
 		if l.deed == accept {
 			l.count -= min(l.count, l.tries)
 		}

@@ -7,6 +7,11 @@
 // A core shows that a goroutine is in a read of one byte, and how long its buffer is; how often it does that is not in it. A
 // goroutine that is parked in such a read is as likely an idle connection that waits for a type byte, so only goroutines that
 // are caught in the call itself count, and the counters of system calls support it.
+//
+// An execution trace has it the other way round: how often a line reads or writes and how long a call takes, and not how much it moves. A
+// byte and a page take about as long. What tells them apart is what lies between the program and the call: a buffer or a copying loop of the
+// library, or functions that go byte by byte. Where neither is on the stack it stays a possibility, unless a core of the same process
+// shows the length.
 package tinyio
 
 import (
@@ -27,13 +32,16 @@ var Rule = &diagnosis.Rule{
 		Title: "One system call per byte or few bytes",
 		Sees: "Goroutines that are inside a read or write (in the system call, or between two) whose buffer holds a few bytes, however many " +
 			"wrappers lie between it and the program. The program's own call is blamed. The system call counters of the " +
-			"processors make it likely.",
+			"processors make it likely. In an execution trace: lines at which one goroutine makes more than twenty thousand short reads or " +
+			"writes a second without a buffer of the library in between; the size itself is not in a trace.",
 		Hurts:   "A system call costs as much as copying some kilobytes: throughput drops a hundredfold and a processor is spent in the kernel.",
 		Confirm: "strace -c -f on the living process, or an execution trace: the number of reads or writes per second and their sizes.",
 		Fix: "Put a bufio.Reader or bufio.Writer around the file or connection (and flush it), or read larger pieces and parse them in " +
 			"memory. For fmt.Fscan and its kin pass a bufio.Reader.",
 		Not: "A goroutine that is parked in a one-byte read waits for input and does not loop: idle connections, net/http's background " +
-			"read, wake-up pipes, prompts. Reads by the standard library for itself (os/exec waiting for its child) are left out.",
+			"read, wake-up pipes, prompts. Reads by the standard library for itself (os/exec waiting for its child) are left out. In a trace " +
+			"whatever goes through bufio, io.Copy, ReadAt or a library that decides for itself is left out, calls of more than ten " +
+			"microseconds, and conversations that wait for each answer.",
 		Before: "var b [1]byte\nfor {\n\tif _, err := conn.Read(b[:]); err != nil {\n\t\treturn err\n\t}\n\tparse(b[0])\n}",
 		After:  "in := bufio.NewReader(conn)\nfor {\n\tb, err := in.ReadByte()\n\tif err != nil {\n\t\treturn err\n\t}\n\tparse(b)\n}",
 		Since:  "0.1.0",

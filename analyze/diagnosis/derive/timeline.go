@@ -1,6 +1,7 @@
 package derive
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/gopostmortem/postmortem/analyze/diagnosis"
@@ -57,6 +58,8 @@ type Timeline struct {
 	c     *evidence.Case
 	f     *Frames
 	wakes []Spot // for each of Line.Releases
+
+	byStack map[evidence.StackID]*ContendedLock // where its waiters stand; built on first use
 }
 
 // OfTimeline is the derivation of Timeline.
@@ -94,6 +97,17 @@ func timelineOf(c *evidence.Case, f *Frames) *Timeline {
 func (t *Timeline) Decides() bool {
 	return t.Line != nil && (len(t.Locks) > 0 || !t.c.Kinds().Has(evidence.KindSyncs))
 }
+
+// CallsHidden reports whether the time of short system calls counts as running: traces of Go 1.21 and older tell that a call was made, and how
+// long it took only when the scheduler had to take the processor away.
+func (t *Timeline) CallsHidden() bool {
+	var minor int
+	n, err := fmt.Sscanf(t.Line.Form, "go 1.%d trace", &minor)
+	return n == 1 && err == nil && minor < firstWithCalls
+}
+
+// firstWithCalls is the first version whose traces tell how long each system call took (src/runtime/traceruntime.go).
+const firstWithCalls = 22
 
 // Site is the Spot of a site, by its index.
 func (t *Timeline) Site(i int) Spot {

@@ -150,10 +150,17 @@ func (t *Timeline) stands(list []Growth) {
 		}
 		t.parent(&list[at].Parents, parents[at], g)
 	}
+	blocks := map[evidence.StackID][]int{}
+	for i := range t.Line.Sites {
+		if site := &t.Line.Sites[i]; site.Kind == evidence.SiteBlock {
+			blocks[site.Stack] = append(blocks[site.Stack], i)
+		}
+	}
 	for i := range list {
 		slices.SortStableFunc(list[i].Stands, func(a, b Stand) int { return cmp.Compare(b.Count, a.Count) })
 		for k := range list[i].Stands {
-			t.waits(&list[i].Stands[k])
+			s := &list[i].Stands[k]
+			t.waits(s, blocks[s.Stack])
 		}
 	}
 }
@@ -183,15 +190,12 @@ func (t *Timeline) parent(p *Parents, known map[int64]bool, g evidence.Goroutine
 	}
 }
 
-// waits finds the site of a stand: the block at the same stack.
-func (t *Timeline) waits(s *Stand) {
+// waits adds up the sites of a stand: the blocks at the same stack.
+func (t *Timeline) waits(s *Stand, sites []int) {
 	var ended evidence.Histogram
 	var total, done float64
-	for i := range t.Line.Sites {
+	for _, i := range sites {
 		site := &t.Line.Sites[i]
-		if site.Kind != evidence.SiteBlock || site.Stack != s.Stack {
-			continue
-		}
 		s.Began += site.Count
 		s.Open += site.Open
 		total += float64(site.TotalNS)

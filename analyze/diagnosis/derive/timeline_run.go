@@ -102,20 +102,21 @@ func (t *Timeline) kinKey(spawn int) kinKey {
 	return key
 }
 
-// Started is the line of the go statement of a row of Spawns: the user's line that leads there; else the function that was started.
+// Started is the line of the go statement of a row of Spawns: the user's line that leads there; where only libraries do (a timer, a server),
+// the function of the user that was started, else the go statement of the library.
 func (t *Timeline) Started(spawn int) (evidence.Frame, bool) {
 	if spawn < 0 || spawn >= len(t.Line.Spawns) {
 		return evidence.Frame{}, false
 	}
 	s := &t.Line.Spawns[spawn]
-	stack := t.c.Stack(s.Stack)
-	if i, ok := t.f.UserFrame(stack); ok {
+	stack, start := t.c.Stack(s.Stack), t.c.Frame(s.Start)
+	if i, ok := t.f.UserFrame(stack); ok && stack.At(i).Function != "" {
 		return stack.At(i), true
 	}
-	if stack.Len() > 0 && stack.At(0).Function != "" {
+	mine := start.Function != "" && (t.f.Owner(s.Start) == OwnerUser || t.f.Owner(s.Start) == OwnerDependency)
+	if stack.Len() > 0 && stack.At(0).Function != "" && !mine {
 		return stack.At(0), true
 	}
-	start := t.c.Frame(s.Start)
 	return start, start.Function != ""
 }
 

@@ -84,6 +84,8 @@ func TestStarted(t *testing.T) {
 		{"main.f:3 main.main:1", "main.g", "main.f"},
 		{"golang.org/x/sync/errgroup.(*Group).Go:70 main.f:3", "golang.org/x/sync/errgroup.(*Group).Go.func1", "main.f"},
 		{"net/http.(*Server).Serve:3400", "net/http.(*conn).serve", "net/http.(*Server).Serve"},
+		{"time.goFunc:200", "main.expire", "main.expire"},
+		{":0", "main.g", "main.g"},
 		{"", "main.g", "main.g"},
 		{"", "", ""},
 	}

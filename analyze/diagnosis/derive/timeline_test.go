@@ -144,6 +144,17 @@ func TestNoTimeline(t *testing.T) {
 	}
 }
 
+func TestCallsHidden(t *testing.T) {
+	for form, want := range map[string]bool{"go 1.21 trace": true, "go 1.11 trace": true, "go 1.22 trace": false, "go 1.26 trace": false,
+		"go trace without its header": false} {
+		b := newTimed()
+		b.line.Form = form
+		if got := b.done().CallsHidden(); got != want {
+			t.Errorf("%q: calls are hidden is %t", form, got)
+		}
+	}
+}
+
 func TestStretch(t *testing.T) {
 	b := newTimed()
 	sleep, write, mark := b.stack("time.Sleep:363 main.f:3"), b.stack(writeEnd+"main.f:4"), b.stack("main.f:5")

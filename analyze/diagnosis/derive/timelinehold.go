@@ -97,14 +97,15 @@ func (t *Timeline) sameWork(s *HoldShare, spot Spot, release int) bool {
 
 // lockAt is the lock that goroutines wait for at a stack; nil when there is none.
 func (t *Timeline) lockAt(stack evidence.StackID) *ContendedLock {
-	for i := range t.Locks {
-		for _, site := range t.Locks[i].Sites {
-			if t.Line.Sites[site].Stack == stack {
-				return &t.Locks[i]
+	if t.byStack == nil {
+		t.byStack = map[evidence.StackID]*ContendedLock{}
+		for i := range t.Locks {
+			for _, site := range t.Locks[i].Sites {
+				t.byStack[t.Line.Sites[site].Stack] = &t.Locks[i]
 			}
 		}
 	}
-	return nil
+	return t.byStack[stack]
 }
 
 // follow finds the lock for which the holders waited most.

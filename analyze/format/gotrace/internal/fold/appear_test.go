@@ -83,3 +83,21 @@ func TestIdleProcs(t *testing.T) {
 		t.Errorf("idle %d", line.IdleNS)
 	}
 }
+
+// TestHandOver hands a lock over to who has waited longest, and the processor with it: that is no preemption.
+func TestHandOver(t *testing.T) {
+	h := newHistory(t)
+	h.running(1, 2)
+	h.Block(100, h.g(2), h.sync, stackLockA)
+	h.Unblock(200, h.g(2), h.g(1), stackUnlockA)
+	h.Yield(200, h.g(1), h.preempted, stackUnlockA)
+	line, _ := h.end(1000)
+	for _, s := range line.Sites {
+		if s.Kind == evidence.SitePreempt || s.Kind == evidence.SiteYield {
+			t.Errorf("%+v", s)
+		}
+	}
+	if a, _ := line.Actor(1); a.Preempted != 0 || a.ReadyNS != 800 {
+		t.Errorf("%+v", a)
+	}
+}

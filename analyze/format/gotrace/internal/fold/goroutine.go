@@ -53,6 +53,8 @@ type extra struct {
 	// Of who has waited for a lock: when it got it, and of what class it is; class 0 when it has let it go again.
 	took      int64
 	tookClass uint32
+	heldClass uint32 // the same of the lock that it had got before, and still has
+	held      int64
 
 	// Of who has let a lock go: class, when, in which stretch of running, since when it had it, as which release.
 	letClass, letRow       uint32
@@ -254,6 +256,9 @@ func (f *Folder) Yield(t int64, g *G, r Reason, stack Stack) {
 	f.leaveRunning(g, t, stack)
 	f.makeReady(g, t, stack)
 	if f.reasons[f.valid(r)].name == "preempted" {
+		if f.stackInfo(stack).flags&atRelease != 0 {
+			return // it handed a lock over, together with its processor (goyield in semrelease1, runtime/sema.go)
+		}
 		g.preempted++
 		f.happened(f.site(evidence.SitePreempt, r, stack), t, d, g.ID)
 		return

@@ -24,7 +24,11 @@ type lockClass struct {
 
 	// How often somebody held a lock while another goroutine let one go, and how often not: whether there is one lock or many.
 	many, one uint32
+	wakes     uint32
 }
+
+// settled says how many wakes show which lines are about the same lock: before, two classes may still turn out to be one.
+const settled = 16
 
 // isMany reports whether there is more than one lock of the class, as far as was seen.
 func (c *lockClass) isMany() bool { return c.many > c.one }
@@ -64,7 +68,7 @@ func (l *lockClasses) join(a, b uint32) uint32 {
 	if from.let > to.let {
 		to.let, to.by = from.let, from.by
 	}
-	to.many, to.one = to.many+from.many, to.one+from.one
+	to.many, to.one, to.wakes = to.many+from.many, to.one+from.one, to.wakes+from.wakes
 	return a
 }
 
@@ -158,40 +162,67 @@ func (f *Folder) wake(t int64, g, by *G, stack Stack) {
 // g.since at the earliest; nothing before that is claimed, because by might have let the lock go and taken it again without anybody
 // waiting, which leaves no event. It begins later, when by itself had to wait for the lock and then came to run (nobody else had it in
 // between), or, when by has not waited, when the lock was let go last: by anybody in the class, if there is one lock in it, and by
-// itself if there are many. Not seen is only who took the lock in passing, while a goroutine that was woken for it was on its way or
-// another one spun for it, and let it go to by: holds of very short ones are as long as the wait that they ended, at most.
+// itself if there are many. While it is not clear yet whether the lock that by has waited for is this one, it is taken for it.
+//
+// Not seen is only who took the lock in passing, while a goroutine that was woken for it was on its way or another one spun for it, and
+// let it go to by: holds of very short ones are as long as the wait that they ended, at most.
 func (f *Folder) letGo(t int64, g, by *G, n uint32, info stackInfo) {
-	waiter := f.sites.rows[g.site].class
-	class := f.locks.join(waiter, info.class)
+	class := f.locks.join(f.sites.rows[g.site].class, info.class)
 	c, x := &f.locks.rows[class], f.extra(by)
-	mine := x.letClass != 0 && f.locks.root(x.letClass) == class
+	mine := f.locks.same(x.letClass, class)
 	from, again := max(g.since, by.born), false
 	switch {
 	case mine && x.letIn == by.since && g.since <= x.letAt:
 		// The same call wakes several: a writer lets all readers in, and the next writer.
 		from = max(from, x.letFrom)
 		again = x.letRow == n
-	case x.tookClass != 0 && f.locks.root(x.tookClass) == class:
+	case f.locks.same(x.tookClass, class):
 		from = max(from, x.took)
 		if c.let > x.took && c.by != by.ID {
 			c.many++
 		} else {
 			c.one++
 		}
-	case !c.isMany():
-		from = max(from, c.let)
-	case mine:
-		from = max(from, x.letAt)
+	case f.locks.same(x.heldClass, class):
+		from = max(from, x.held)
+	default:
+		if x.tookClass != 0 && min(c.wakes, f.locks.rows[f.locks.root(x.tookClass)].wakes) < settled {
+			from = max(from, x.took)
+		}
+		if !c.isMany() {
+			from = max(from, c.let)
+		} else if mine {
+			from = max(from, x.letAt)
+		}
 	}
 	x.letClass, x.letAt, x.letIn, x.letFrom, x.letRow = class, t, by.since, from, n
-	if x.tookClass != 0 && f.locks.root(x.tookClass) == class {
-		x.tookClass = 0
-	}
+	x.lose(&f.locks, class)
 	c.let, c.by = t, by.ID
-	w := f.extra(g)
-	w.took, w.tookClass = t, class
+	c.wakes++
+	f.extra(g).get(&f.locks, class, t)
 	if !again {
 		f.held(n, by, from, t)
+	}
+}
+
+// same reports whether a class that may be none is the one with a root.
+func (l *lockClasses) same(class, root uint32) bool { return class != 0 && l.root(class) == root }
+
+// get notes that a goroutine has got a lock after a wait. The one that it got before it may still have.
+func (x *extra) get(l *lockClasses, class uint32, t int64) {
+	if x.tookClass != 0 && !l.same(x.tookClass, class) {
+		x.held, x.heldClass = x.took, x.tookClass
+	}
+	x.took, x.tookClass = t, class
+}
+
+// lose notes that it has let one go.
+func (x *extra) lose(l *lockClasses, class uint32) {
+	if l.same(x.tookClass, class) {
+		x.took, x.tookClass = x.held, x.heldClass
+		x.heldClass = 0
+	} else if l.same(x.heldClass, class) {
+		x.heldClass = 0
 	}
 }
 
