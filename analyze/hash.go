@@ -6,10 +6,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 
 	"github.com/gopostmortem/postmortem/analyze/evidence"
 	"github.com/gopostmortem/postmortem/analyze/format"
+	"github.com/gopostmortem/postmortem/analyze/format/input"
 )
 
 // hashChunk is how much is read between two looks at the context.
@@ -40,6 +42,9 @@ func Hash(ctx context.Context, c *evidence.Case, paths []string, progress func(d
 func hashFile(ctx context.Context, path string, progress func(doing string, done, total int64)) (string, error) {
 	const doing = "computing its SHA-256"
 	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) && input.IsStdin(path) {
+		return "", nil // what came through it is gone
+	}
 	if err != nil {
 		return "", &format.Error{Path: path, Offset: -1, Doing: doing, Err: err}
 	}

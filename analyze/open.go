@@ -56,7 +56,7 @@ func (o opener) open(ctx context.Context, paths []string, opt format.Options) (*
 		if err := ctx.Err(); err != nil {
 			return nil, fmt.Errorf("stopped before reading %s: %w", c.in.Path, err)
 		}
-		to.Source(evidence.Source{Path: c.in.Path, Format: c.format.Name, Size: c.in.PackedSize, SHA256: c.in.SHA256})
+		to.Source(evidence.Source{Path: c.in.Source, Format: c.format.Name, Size: c.in.PackedSize, SHA256: c.in.SHA256})
 		if gap := c.in.Missing; gap != nil {
 			to.Gap(gap.What, gap.Why)
 		}

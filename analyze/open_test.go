@@ -236,8 +236,20 @@ func TestOpenPipe(t *testing.T) {
 	if err := Hash(context.Background(), c, paths, nil); err != nil {
 		t.Fatal(err)
 	}
-	if len(c.Sources) != 1 || c.Sources[0].Path != "standard input" || c.Sources[0].Size != 6 || len(c.Sources[0].SHA256) != 64 {
+	if len(c.Sources) != 1 || c.Sources[0].Path != "-" || c.Sources[0].Size != 6 || len(c.Sources[0].SHA256) != 64 {
 		t.Errorf("sources %+v", c.Sources)
+	}
+	redirected, err := os.Open(write(t, "file", "core 1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer redirected.Close()
+	file, err := fakes().open(context.Background(), paths, format.Options{Stdin: redirected})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Hash(context.Background(), file, paths, nil); err != nil || len(file.Sources) != 1 || file.Sources[0].Path != "-" {
+		t.Errorf("a file as standard input: %v, sources %+v", err, file.Sources)
 	}
 	onDisk := evidence.NewBuilder()
 	path := write(t, "same", "core 1")

@@ -56,7 +56,7 @@ var workloads = []workload{
 	{"github.com/hashicorp/raft", "v1.8.0", ".", "-run TestRaft_(TripleNode|LeaderFail|ApplyConcurrent|SnapshotRestore|AutoSnapshot|JoinNode)", daily},
 	{"github.com/gorilla/websocket", "v1.5.3", ".", "-run .", daily},
 	{"github.com/gorilla/websocket", "v1.5.3", ".", "-run ^$ -bench Broadcast|Mask -benchtime 100ms", 0},
-	{"github.com/panjf2000/ants/v2", "v2.12.1", ".", "-run TestAntsPoolGetWorkerFromCache|TestNonblocking|TestMaxBlocking|TestAntsPool$|TestPanic|TestPoolTune", 0},
+	{"github.com/panjf2000/ants/v2", "v2.12.1", ".", "-run TestAntsPoolGetWorkerFromCache|TestAntsPoolWaitToGetWorker$|TestAntsPool$|TestNoPool$|TestPanicHandler$|TestInfinitePool$", 0},
 	{"github.com/hashicorp/yamux", "v0.1.2", ".", "-run TestManyStreams$|TestSendData|TestPing|TestGoAway|TestAccept|TestKeepAlive", 0},
 	{"github.com/hashicorp/yamux", "v0.1.2", ".", "-run ^$ -bench Ping|Accept|SendRecv512|Parallel4096 -benchtime 300ms", 0},
 	{"go.uber.org/zap", "v1.28.0", ".", "-run ^$ -bench . -benchtime 20ms", 0},
@@ -113,7 +113,7 @@ func TestHealthyModules(t *testing.T) {
 }
 
 func (w *workload) name() string {
-	name := w.module + "/" + w.pkg
+	name := strings.ReplaceAll(w.module+"/"+w.pkg, "/", "_")
 	if strings.Contains(w.args, "-bench") {
 		name += " bench"
 	}

@@ -77,17 +77,18 @@ func run(p *diagnosis.Pass) error {
 	if err != nil {
 		return err
 	}
+	told := map[string]bool{}
 	if t.Line != nil {
-		runTrace(p, t)
+		told = runTrace(p, t)
 		if p.Case.Scheduler == nil { // what goroutines did when the trace ended is no moment of a core
 			return nil
 		}
 	}
-	return runMoment(p)
+	return runMoment(p, told)
 }
 
-// runMoment looks at a core or a dump.
-func runMoment(p *diagnosis.Pass) error {
+// runMoment looks at a core or a dump, except at functions whose loops a trace has told of.
+func runMoment(p *diagnosis.Pass, told map[string]bool) error {
 	frames, err := diagnosis.Of(p, derive.OfFrames)
 	if err != nil {
 		return err
@@ -107,9 +108,13 @@ func runMoment(p *diagnosis.Pass) error {
 	y := &yield{p: p, c: p.Case, f: frames, polls: polls, rates: rates, origins: origins, index: map[place]int{}}
 	y.active()
 	y.parked()
-	p.Silent("no goroutine was caught polling")
+	if p.Case.Timeline == nil {
+		p.Silent("no goroutine was caught polling")
+	}
 	for i := range y.loops {
-		y.judge(&y.loops[i])
+		if !told[y.loops[i].function] {
+			y.judge(&y.loops[i])
+		}
 	}
 	return nil
 }

@@ -24,6 +24,8 @@ var traceLimits = []diagnosis.Limit{
 		Origin: "separated ill textbook programs from healthy ones"},
 	{Name: "trace-turn-ns", Doc: "nanoseconds that a loop may run each turn on average; more is work", Default: 20000,
 		Origin: "measured: loops that only ask run for 0.1 to 8 us a turn; a ticker with work for 30 us and more"},
+	{Name: "trace-ask-ns", Doc: "nanoseconds a turn above which a lone loop that sleeps by the millisecond may work, and is a remark", Default: 5000,
+		Origin: "measured: loops that only ask run for 0.1 to 8 us a turn, half of them for less than 2"},
 	{Name: "trace-window", Doc: "share of the span below which a loop is an episode: of yields it is told with less weight, of sleeps not at all",
 		Default: 0.5, Origin: "who polls for half of the time does so by design; tests wait in short loops of sleeps"},
 	{Name: "trace-cost", Doc: "share of a processor from which a loop of yields is critical", Default: 0.2,
@@ -47,9 +49,9 @@ var traceLimits = []diagnosis.Limit{
 		Origin: "one sample in twenty: a goroutine that never sleeps has no other reason to be there"},
 }
 
-// clockNS is the unit of the hardware and the epoll timer: a sleep of a moment lasts at least a millisecond in a program that idles, and
-// two powers of two above it is where a histogram counts it (runtime/netpoll_epoll.go, netpoll, Go 1.21 to 1.26).
-const clockNS = 1 << 21
+// clockBits is the power of two of nanoseconds in which a histogram counts the shortest sleeps of a program that idles: a little over the
+// millisecond that epoll counts in (runtime/netpoll_epoll.go, netpoll, Go 1.21 to 1.26).
+const clockBits = 21
 
 // traced is one run of the rule over a Timeline.
 type traced struct {
@@ -57,13 +59,15 @@ type traced struct {
 	c    *evidence.Case
 	t    *derive.Timeline
 	line *evidence.Timeline
+	told map[string]bool // functions whose loops were reported
 }
 
-func runTrace(p *diagnosis.Pass, t *derive.Timeline) {
-	y := &traced{p: p, c: p.Case, t: t, line: t.Line}
+// runTrace looks at a Timeline. It returns the functions whose loops it has reported.
+func runTrace(p *diagnosis.Pass, t *derive.Timeline) map[string]bool {
+	y := &traced{p: p, c: p.Case, t: t, line: t.Line, told: map[string]bool{}}
 	if float64(y.line.SpanNS) < p.Limit("trace-span")*1e9 {
 		p.Silent("the trace spans %s, which is too short", derive.Lasting(y.line.SpanNS))
-		return
+		return y.told
 	}
 	p.Silent("no loop of yields, tiny sleeps, timers or deadlines, and no goroutine that only asks")
 	loops := t.Turns()
@@ -71,6 +75,7 @@ func runTrace(p *diagnosis.Pass, t *derive.Timeline) {
 		y.judge(&loops[i])
 	}
 	y.spins()
+	return y.told
 }
 
 // verdict is what a loop of turns comes to; confidence 0 is nothing.
@@ -92,7 +97,7 @@ func (y *traced) judge(l *derive.Turns) {
 		y.p.Silent("%s is the body of a benchmark, which goes round on purpose", derive.Short(l.Frame.Function))
 		return
 	}
-	if l.Shape != derive.PollYield && strings.HasSuffix(l.Frame.File, "_test.go") {
+	if l.Shape != derive.PollYield && inTest(l.Frame) {
 		y.p.Silent("%s sleeps for a moment %.0f times a second, in a test: tests stand in for work by sleeping", derive.Short(l.Frame.Function), l.Rate())
 		return
 	}
@@ -103,8 +108,14 @@ func (y *traced) judge(l *derive.Turns) {
 		}
 		v.severity--
 	}
+	if inTest(l.Frame) {
+		v.severity = diagnosis.Info
+	}
 	y.report(l, v)
 }
+
+// inTest reports whether a line stands in a file of tests: what goes round there is not the program.
+func inTest(f evidence.Frame) bool { return strings.HasSuffix(f.File, "_test.go") }
 
 func (y *traced) fewest(s derive.PollShape) float64 {
 	if s == derive.PollYield {
@@ -125,9 +136,9 @@ func (y *traced) weigh(l *derive.Turns) verdict {
 	if l.Shape == derive.PollYield {
 		return y.weighYields(l)
 	}
-	tiny := float64(l.Hist.Below(clockNS))
+	tiny, mean := l.ShortWaits(clockBits)
 	switch {
-	case l.MeanWait() > y.p.Limit("tiny-sleep-ns"), tiny < y.p.Limit("trace-tiny")*float64(l.Ended),
+	case mean > y.p.Limit("tiny-sleep-ns"), float64(tiny) < y.p.Limit("trace-tiny")*float64(l.Ended),
 		l.Covered(y.line.SliceNS) < y.p.Limit("trace-poll-slices"):
 		return verdict{}
 	case l.Shape != derive.PollSleep && float64(l.Unwoken) < y.p.Limit("trace-tiny")*float64(l.Ended):
@@ -160,7 +171,11 @@ func (y *traced) weighPolls(l *derive.Turns) verdict {
 		return verdict{}
 	}
 	if l.MeanWait() >= 1e6 && len(l.Top) < 2 {
-		return verdict{diagnosis.Possible, diagnosis.Warning, "a loop that paces cheap work by the millisecond looks the same"}
+		v := verdict{diagnosis.Possible, diagnosis.Warning, "a loop that paces cheap work by the millisecond looks the same"}
+		if l.MeanRun() > y.p.Limit("trace-ask-ns") {
+			v.severity = diagnosis.Info
+		}
+		return v
 	}
 	return verdict{confidence: diagnosis.Likely, severity: diagnosis.Warning}
 }

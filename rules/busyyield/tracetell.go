@@ -59,6 +59,7 @@ func (y *traced) report(l *derive.Turns, v verdict) {
 		f.Against = append(f.Against, diagnosis.Reason{Text: v.against, Refs: refs(l.Sites)})
 		f.Settle = "the source: whether something happens in most turns, or the loop only looks"
 	}
+	y.told[l.Frame.Function] = true
 	y.p.Report(f)
 }
 
@@ -125,11 +126,15 @@ func (y *traced) reportSpin(s *derive.Spin) {
 		Confidence: diagnosis.Likely, Severity: diagnosis.Warning, Fix: words[s.Shape].fix,
 		Settle: "a CPU profile, or a core of the living process: it shows the machine loop",
 	}
+	if inTest(s.Frame) {
+		f.Severity = diagnosis.Info
+	}
 	if s.Shape == derive.PollClock || float64(s.Asks) < y.p.Limit("spin-asks")*float64(s.Samples) || float64(s.Samples) < y.p.Limit("spin-sure") {
 		f.Confidence = diagnosis.Possible
 		f.Against = append(f.Against, diagnosis.Reason{Refs: refs(s.Sites), Text: fmt.Sprintf(
 			"a spin leaves no events: this is read from %d samples of what the goroutine was doing", s.Samples)})
 	}
+	y.told[s.Frame.Function] = true
 	y.p.Report(f)
 }
 

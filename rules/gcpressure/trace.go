@@ -113,19 +113,16 @@ func (s *course) finding() diagnosis.Finding {
 		Next:   []string{"take a core and run `postmortem heap CORE`, or a heap profile: go tool pprof http://localhost:6060/debug/pprof/heap"},
 	}
 	s.name(&f)
-	if s.room() > likelyRoom {
+	if s.room() > s.p.Limit("likely-room") {
 		f.Confidence = diagnosis.Possible
 		f.Against = append(f.Against, diagnosis.Reason{Refs: timelineRef, Text: "there is some room: the start of the program may be part of the average, or GOGC is small"})
 	}
 	if forced, sites := s.forced(); forced > 0 {
 		f.Against = append(f.Against, diagnosis.Reason{Refs: []evidence.Ref{evidence.SiteRef(sites[0])},
-			Text: fmt.Sprintf("%d of the collections were asked for by runtime.GC", forced)})
+			Text: derive.Count(int(min(forced, uint64(s.gc.Cycles))), "of the collections was", "of the collections were") + " asked for by runtime.GC"})
 	}
 	return f
 }
-
-// likelyRoom is the room up to which it is likely that there is none: the growth of a heap at the start is in the average.
-const likelyRoom = 1.25
 
 // alive is about what is alive: the heap that was told last, which hardly differs from it where there is no room.
 func (s *course) alive() uint64 {

@@ -56,7 +56,8 @@ func (x *crowded) run(t *testing.T) *diagnosis.Result {
 	stack := x.b.Stack([]evidence.FrameID{x.stack}, evidence.StackNote{})
 	x.line.Spawns = []evidence.Spawn{{Stack: x.b.Stack([]evidence.FrameID{x.created}, evidence.StackNote{}), Start: x.stack, Created: uint64(x.n),
 		Ended: uint64(x.ended), Live: live, Peak: live, Births: births, Alive: alive, LastNS: last}}
-	site := evidence.Site{Reason: x.reason, Stack: stack, Count: uint64(live) + x.woken, Open: live, Peak: live, MaxNS: 19e8, TotalNS: uint64(live) * 1e9}
+	site := evidence.Site{Reason: x.reason, Stack: stack, Count: uint64(live) + x.woken, Open: live, Peak: live, MaxNS: 19e8, TotalNS: uint64(live) * 1e9,
+		OpenNS: uint64(live) * 1e9}
 	for range x.woken {
 		site.Hist.Add(1e9)
 	}

@@ -65,6 +65,8 @@ var Rule = &diagnosis.Rule{
 			Origin: "one holder may be overlooked; that of several nobody sees one is no chance"},
 		{Name: "explosion-goroutines", Doc: "from so many on, a crowd that is most of a process in evidence without addresses is left to " +
 			"goroutine-explosion", Default: 1000, Origin: "min-goroutines of goroutine-explosion, which names the leak as the other reading"},
+		{Name: "min-rise", Doc: "of a trace: share of the living by which they must have become more in the second half of the time", Default: 0.2,
+			Origin: "as min-rise of goroutine-explosion"},
 		{Name: "min-wait-ms", Doc: "of a trace: how long the oldest of them must have waited, in milliseconds", Default: 500,
 			Origin: "a starter that collects from all of them has begun by then"},
 	},

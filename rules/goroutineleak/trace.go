@@ -46,7 +46,7 @@ func (l *leak) forgotten(t *derive.Timeline, g *derive.Growth, s *derive.Stand) 
 	case float64(t.Line.Sites[s.Site].MaxNS) < 1e6*l.p.Limit("min-wait-ms"):
 		l.p.Silent("%d goroutines started in %s wait at one line, but not for long", s.Count, place)
 		return false
-	case !t.Rises(g, riseShare) && !(sends && gone(g)):
+	case !t.Rises(g, l.p.Limit("min-rise")) && !(sends && gone(g)):
 		l.p.Silent("%d goroutines started in %s wait at one line, but they do not become more: a batch looks like that", s.Count, place)
 		return false
 	}
@@ -61,10 +61,6 @@ func gone(g *derive.Growth) bool {
 // forgets are the waits that a goroutine can be forgotten in. Who waits for a lock waits for a holder, and a queue is not a leak.
 var forgets = map[derive.Activity]bool{derive.ActivitySend: true, derive.ActivityReceive: true, derive.ActivitySelect: true,
 	derive.ActivityForever: true, derive.ActivityCond: true, derive.ActivityGroup: true}
-
-// riseShare is the share of the living by which they must have become more in the second half of the time: min-rise of
-// goroutine-explosion.
-const riseShare = 0.2
 
 // growing tells goroutines that pile up at one place.
 func (l *leak) growing(t *derive.Timeline, g *derive.Growth, s *derive.Stand) diagnosis.Finding {
@@ -85,7 +81,7 @@ func (l *leak) growing(t *derive.Timeline, g *derive.Growth, s *derive.Stand) di
 		f.Because = append(f.Because, diagnosis.Reason{Text: fmt.Sprintf(format, args...), Refs: refs})
 	}
 	l.waited(t, s, add)
-	rises := t.Rises(g, riseShare)
+	rises := t.Rises(g, l.p.Limit("min-rise"))
 	if rises {
 		add([]evidence.Ref{row}, "%s about %.0f a second are started; there are more and more until the end of the timeline",
 			t.Since(g.FirstNS), float64(g.Created)/(float64(max(t.Line.SpanNS-g.FirstNS, 1))/1e9))

@@ -45,7 +45,7 @@ func (x *forgottenOnes) evidence() *evidence.Case {
 	line.Spawns = []evidence.Spawn{{Stack: started, Start: answer, Created: uint64(x.n + x.ended), Ended: uint64(x.ended), Live: x.n, Peak: x.n,
 		Births: births, Alive: alive, LastNS: last}}
 	site := evidence.Site{Reason: x.reason, Stack: stack, Count: uint64(x.n) + x.woken, Open: x.n, Peak: x.n, MaxNS: 2 * x.waited,
-		TotalNS: uint64(x.n)*x.waited + x.woken*uint64(x.wokenAfter)}
+		TotalNS: uint64(x.n)*x.waited + x.woken*uint64(x.wokenAfter), OpenNS: uint64(x.n) * x.waited}
 	for range x.woken {
 		site.Hist.Add(x.wokenAfter)
 	}

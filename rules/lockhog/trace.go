@@ -29,8 +29,12 @@ var traceLimits = []diagnosis.Limit{
 		Origin: "while a writer waits new readers wait as well, so a third of the time is lost to all"},
 	{Name: "stall-wait", Doc: "milliseconds of the longest wait from which a single queue is told", Default: 500,
 		Origin: "a request that stands for half a second is late for who sent it; a busy host does not make such waits"},
+	{Name: "stall-typical", Doc: "milliseconds of the waits to which half of the waited time belongs, from which queues are told that cost mean-waiters over the whole span",
+		Default: 100, Origin: "people notice; ten times of what a busy host makes of a short section"},
 	{Name: "stall-waiters", Doc: "goroutines that must wait at once in a single queue", Default: 8,
 		Origin: "a lock under healthy load had 0 to 3 waiters"},
+	{Name: "window-share", Doc: "share of the span of a single stretch with mean-waiters in each part of it, from which it is told", Default: 0.2,
+		Origin: "with typical-wait and min-hold, a fifth of the time is more than start-up or the end of a test"},
 	{Name: "trace-critical-waiters", Doc: "goroutines that must wait on average over the span, to be critical", Default: 4,
 		Origin: "twice of what is a finding"},
 	{Name: "trace-critical-share", Doc: "share of the time in which goroutines worked, wanted to, or waited for the lock, that the waits must have to be critical",
@@ -45,6 +49,7 @@ const (
 	sustained         // there is a queue most of the time
 	writers           // writers of an RWMutex do not get in
 	stalled           // single long queues
+	windowed          // there is a queue for a good part of the time, and then no more
 )
 
 // traced is one run of the rule over a Timeline.
@@ -87,7 +92,7 @@ func (r *traced) judge(l *derive.ContendedLock) {
 	switch {
 	case len(root.Lock.Releases) == 0:
 		r.p.Open("goroutines waited for %s for %s in all, and nobody was seen to let it go", l.Name, derive.Lasting(int64(l.WaitNS)))
-	case v != stalled && root.Lock.HoldNS > 0 && !root.Slow(long, stopped), v == stalled && root.Lock.HoldNS > 0 && float64(root.Lock.MaxHold) < long:
+	case root.Lock.HoldNS > 0 && !root.Slow(long, stopped) && (v != stalled || !oneHold(root.Lock, l)):
 		r.p.Silent("%s is waited for, but seldom held for long (%s at a time): see lock-hot", l.Name, derive.Typical(&root.Lock.Holds, 0.5, root.Lock.MaxHold))
 	case root.Known > 0 && float64(root.Collector) >= known/2:
 		r.p.Silent("%s is waited for while its holders wait for the garbage collector: see gc-pressure", l.Name)
@@ -97,6 +102,15 @@ func (r *traced) judge(l *derive.ContendedLock) {
 		r.known(l, v, chain)
 	}
 }
+
+// oneHold reports whether a single hold explains the longest wait.
+func oneHold(held, waited *derive.ContendedLock) bool {
+	return float64(held.MaxHold) >= oneHoldShare*float64(waited.MaxWait)
+}
+
+// oneHoldShare is the share of the longest wait that a single hold must last to explain it. Of a queue behind a slow call the one has the
+// length of the other; behind many short holds it is less than a tenth.
+const oneHoldShare = 0.5
 
 // figure says which of the thresholds a lock is over.
 func (r *traced) figure(l *derive.ContendedLock) verdict {
@@ -112,10 +126,31 @@ func (r *traced) figure(l *derive.ContendedLock) verdict {
 		return sustained
 	case r.writersStarve(l):
 		return writers
-	case float64(l.MaxWait)/1e6 >= r.p.Limit("stall-wait") && float64(l.Peak)/l.Several >= r.p.Limit("stall-waiters"):
+	case r.stalls(l, mean, typical):
 		return stalled
+	case float64(l.Waits) >= r.p.Limit("min-waits") && typical >= r.p.Limit("typical-wait") && l.HoldNS > 0 && r.longWindow(l):
+		return windowed
 	}
 	return quiet
+}
+
+// stalls reports whether many stand at once, and long: once for very long, or so often that it costs as much as a queue all the time.
+func (r *traced) stalls(l *derive.ContendedLock, mean, typical float64) bool {
+	if float64(l.Peak)/l.Several < r.p.Limit("stall-waiters") {
+		return false
+	}
+	return float64(l.MaxWait)/1e6 >= r.p.Limit("stall-wait") || mean >= r.p.Limit("mean-waiters") && typical >= r.p.Limit("stall-typical")
+}
+
+// window is the longest stretch in which mean-waiters wait in each slice.
+func (r *traced) window(l *derive.ContendedLock) (derive.Spell, bool) {
+	floor := uint32(1000 * r.p.Limit("mean-waiters") * l.Several)
+	return derive.Longest(derive.Spells(l.Load, floor, r.line.SliceNS, r.line.SpanNS))
+}
+
+func (r *traced) longWindow(l *derive.ContendedLock) bool {
+	w, ok := r.window(l)
+	return ok && r.line.ShareOf(uint64(w.EndNS-w.StartNS)) >= r.p.Limit("window-share")
 }
 
 // writersStarve reports whether the writers of an RWMutex wait long and often.

@@ -146,6 +146,9 @@ func (r *traced) claim(l *derive.ContendedLock, v verdict, chain []derive.Holdin
 	case writers:
 		sum := r.writerWaits(l)
 		text = fmt.Sprintf("writers wait %s (median of %d waits) for %s", derive.Typical(&sum.hist, 0.5, sum.max), sum.count, lockNames(chain))
+	case windowed:
+		spell, _ := r.window(l)
+		text = fmt.Sprintf("%s of %s, %.1f goroutines on average wait for %s", spell, derive.Lasting(r.line.SpanNS), spell.Mean, lockNames(chain))
 	default:
 		text = fmt.Sprintf("%.1f goroutines on average wait for %s, in %s of the time", l.Mean(r.line), lockNames(chain),
 			derive.Percent(r.line.ShareOf(l.BusyNS)))
@@ -238,6 +241,28 @@ func (r *traced) holds(l *derive.ContendedLock) diagnosis.Reason {
 		l.Released, derive.Typical(&l.Holds, 0.5, l.MaxHold), derive.Typical(&l.Holds, 0.99, l.MaxHold), derive.Lasting(int64(l.MaxHold)), derive.Lasting(int64(l.HoldNS)))}
 }
 
+// caught is where goroutines that compute with the lock were seen: the line below the function that lets go at which they were sampled or taken
+// off the processor most often.
+func (r *traced) caught(w work) (evidence.Frame, int, bool) {
+	waker := r.t.Waker(w.release)
+	from, ok := r.t.Frame(waker, waker.Caller)
+	best, most := -1, uint64(0)
+	for i := range r.line.Sites {
+		s := &r.line.Sites[i]
+		if !w.computes || !ok || s.Kind != evidence.SiteSample && s.Kind != evidence.SitePreempt || s.Count <= most {
+			continue
+		}
+		if _, below := derive.Has(r.c.Stack(s.Stack), from.Function); below {
+			best, most = i, s.Count
+		}
+	}
+	if best < 0 {
+		return evidence.Frame{}, -1, false
+	}
+	at, open := r.t.Open(r.t.Places[best])
+	return at, best, open
+}
+
 // otherWork is the share from which further parts of the holds are told.
 const otherWork = 0.1
 
@@ -251,6 +276,10 @@ func (r *traced) does(h *derive.Holding, w work) []diagnosis.Reason {
 	text := fmt.Sprintf("who holds it %s for %s of that time, at %s", w.what, derive.Percent(ratio(w.ns, h.Known)), where)
 	if w.computes && !w.hidden {
 		text = fmt.Sprintf("who holds it computes for %s of that time and lets it go at %s", derive.Percent(ratio(w.ns, h.Known)), where)
+	}
+	if at, site, ok := r.caught(w); ok {
+		refs = append(refs, evidence.SiteRef(site))
+		text += fmt.Sprintf("; below that function it was caught computing most often at %s", derive.Where(at))
 	}
 	if writer, ok := r.t.Writer(w.spot); ok {
 		text += fmt.Sprintf("; the logger writes with %s", derive.Short(writer.Function))
@@ -319,6 +348,9 @@ func (r *traced) locations(l *derive.ContendedLock, chain []derive.Holding, w wo
 		}
 	}
 	add(diagnosis.RoleHolder, w.at, evidence.ReleaseRef(w.release))
+	if at, site, ok := r.caught(w); ok {
+		add(diagnosis.RoleRunner, at, evidence.SiteRef(site))
+	}
 	if at, ok := r.t.Open(r.t.Waker(w.release)); ok {
 		add(diagnosis.RoleLock, at, evidence.ReleaseRef(w.release))
 	}

@@ -22,9 +22,9 @@ var Rule = &diagnosis.Rule{
 		Title: "One loop keeps the processors from everyone else",
 		Sees: "Goroutines that are ready to run and get no processor, while others compute in a different part of the program: on one " +
 			"processor (GOMAXPROCS 1), on a locked thread, or on all processors with hardly any switches since the start.\n\n" +
-			"In an execution trace, one of four things. A few goroutines of one go statement take nearly all processor time while others are ready and " +
+			"In an execution trace, one of five things. A few goroutines of one go statement take nearly all processor time while others are ready and " +
 			"wait for milliseconds. One goroutine keeps a processor for ten time slices and more again and again, and others, or a stop of the " +
-			"world, wait for it. One goroutine computes all the time, alone, and many wait for what only it does (serialised work). Or, as a remark, more " +
+			"world, wait for it. On one processor, timers fire only when whoever computes is interrupted: once for each of its stretches. One goroutine computes all the time, alone, and many wait for what only it does (serialised work). Or, as a remark, more " +
 			"is ready than all processors can do. What a trace cannot know is whether the host gave the process its processors; it never makes more " +
 			"than a warning of these, unless a hundred are starved at a time.",
 		Hurts: "Requests that need microseconds of work wait for tens of milliseconds and more; heartbeats are missed, deadlines pass.",
@@ -71,6 +71,22 @@ var Rule = &diagnosis.Rule{
 			Origin: "parents, wait groups and closed channels are served once"},
 		{Name: "long-run-ms", Doc: "of a trace: mean stretch on a processor, in milliseconds, from which a goroutine cannot be preempted", Default: 100,
 			Origin: "ten time slices; a host with seven threads to a processor made 60 ms of loops that can be preempted"},
+		{Name: "min-late", Doc: "of a trace: waits of that length that there must be, beside those of whoever computes", Default: 10,
+			Origin: "a quantile of fewer says nothing"},
+		{Name: "hog-share", Doc: "of a trace: share of the time that each of the few must run", Default: 0.2,
+			Origin: "four of them to a processor, as a pool with more workers than processors has"},
+		{Name: "hog-stretch-ms", Doc: "of a trace: their mean stretch on a processor, in milliseconds", Default: 4,
+			Origin: "preemption gives 10 ms and more; stages of pipelines and handlers run for microseconds"},
+		{Name: "min-victims", Doc: "of a trace: goroutines of other go statements that must have been ready for long", Default: 3,
+			Origin: "one feeds whoever computes, and one takes the results"},
+		{Name: "min-long-runs", Doc: "of a trace: long stretches that one goroutine must have had, to be one that cannot be preempted", Default: 3,
+			Origin: "a host takes a processor away once, and from anybody"},
+		{Name: "min-stretches", Doc: "of a trace: stretches on the only processor, from which it is no chance that timers fire once for each of them",
+			Default: 5, Origin: "with fewer, any count agrees"},
+		{Name: "many-timers", Doc: "of a trace: goroutines with late timers from which it is more than a remark", Default: 3,
+			Origin: "the period of one may happen to be as long as the stretches"},
+		{Name: "overload-busy", Doc: "of a trace: share of the processor time that must be used to speak of overload", Default: 0.8,
+			Origin: "less, and processors were idle: it is the host that was busy"},
 		{Name: "overload-ready", Doc: "of a trace: ready goroutines for each processor from which it is overload", Default: 4,
 			Origin: "a burst or a batch; below, the queue is short"},
 		{Name: "overload-latency-ms", Doc: "of a trace: how long one in a hundred must wait, in milliseconds, for overload", Default: 50,

@@ -23,7 +23,7 @@ func newCourse(p *diagnosis.Pass, t *derive.Timeline) *course {
 	return s
 }
 
-// judge looks for the four ways in which goroutines are kept waiting, the one that explains most first, and tells one of them.
+// judge looks for the five ways in which goroutines are kept waiting, the one that explains most first, and tells one of them.
 func (s *course) judge() {
 	if float64(s.line.SpanNS) < 1e6*s.p.Limit("min-span-ms") {
 		s.p.Silent("the timeline is %s long: too short to tell", derive.Lasting(s.line.SpanNS))
@@ -31,7 +31,7 @@ func (s *course) judge() {
 	}
 	s.p.Silent("no goroutine keeps the processors from others: running %.2f at a time, ready %.2f, of those that became ready 99 %% ran within %s",
 		s.mean(s.line.RunNS), s.mean(s.line.ReadyNS), derive.Lasting(s.line.Latency.Quantile(0.99)))
-	for _, look := range []func() bool{s.stubborn, s.held, s.serial, s.overload} {
+	for _, look := range []func() bool{s.stubborn, s.held, s.timers, s.serial, s.overload} {
 		if look() {
 			return
 		}
@@ -56,18 +56,15 @@ func (s *course) slow(hogs []derive.Kin, victims float64) bool {
 		}
 	}
 	return float64(s.line.Latency.Quantile(0.99)) >= 1e6*s.p.Limit("min-latency-ms") &&
-		(victims >= s.p.Limit("min-ready") || s.late() >= minLate+min(own, s.late()))
+		(victims >= s.p.Limit("min-ready") || float64(s.late()) >= s.p.Limit("min-late")+float64(min(own, s.late())))
 }
-
-// minLate is the number of long waits for a processor below which a quantile says nothing.
-const minLate = 10
 
 // hogs are the kins of few goroutines, each of which ran for a large part of the time and was hardly ever off the processor by itself.
 func (s *course) hogs() (list []derive.Kin, share float64) {
 	few := 0
 	for _, k := range s.kins {
 		alone := s.mean(k.RunNS) / float64(max(k.Peak, 1))
-		if alone < hogShare || k.TopRuns == 0 || float64(k.TopRunNS)/float64(k.TopRuns) < 1e6*hogStretchMS {
+		if alone < s.p.Limit("hog-share") || k.TopRuns == 0 || float64(k.TopRunNS)/float64(k.TopRuns) < 1e6*s.p.Limit("hog-stretch-ms") {
 			continue
 		}
 		few += k.Peak
@@ -79,12 +76,6 @@ func (s *course) hogs() (list []derive.Kin, share float64) {
 	}
 	return list, share
 }
-
-// What a hog is, beside the share of all processors that the rule has a limit for.
-const (
-	hogShare     = 0.2 // of the time, each goroutine: four of them to a processor
-	hogStretchMS = 4   // mean stretch on a processor: preemption gives 10 ms, a stage of a pipeline microseconds
-)
 
 // capacity is how many goroutines could run at a time, on average: GOMAXPROCS may be lowered or raised on the way. Where nothing is known of
 // the processors it is what was used; sure is false then.
@@ -113,7 +104,7 @@ func (s *course) held() bool {
 	}
 	list, count := s.victims(hogs)
 	switch {
-	case victims < s.p.Limit("few-ready") || count < minVictims:
+	case victims < s.p.Limit("few-ready") || float64(count) < s.p.Limit("min-victims"):
 		s.p.Silent("%s of the processor time goes to %s, and hardly anybody else wants to run (%.2f at a time)", derive.Percent(share/n),
 			s.name(&hogs[0]), victims)
 		return false
@@ -125,9 +116,6 @@ func (s *course) held() bool {
 	s.p.Report(s.heldFinding(holding{hogs: hogs, share: share, capacity: n, sure: sure, ready: victims, victims: list, count: count}))
 	return true
 }
-
-// minVictims is the number of goroutines of other go statements below which nobody is starved: a producer and its consumer.
-const minVictims = 3
 
 // holding is what held found.
 type holding struct {
@@ -173,7 +161,7 @@ func (s *course) stubborn() bool {
 		runs, sum := s.longRuns(k, long)
 		waits := s.pauses(long, runs)
 		ready := s.mean(s.line.ReadyNS - min(s.line.ReadyNS, k.ReadyNS))
-		if s.mostOfOne(runs) < minLongRuns || 2*sum < k.RunNS {
+		if float64(s.mostOfOne(runs)) < s.p.Limit("min-long-runs") || 2*sum < k.RunNS {
 			continue
 		}
 		if len(waits) == 0 && ready < s.p.Limit("few-ready") {
@@ -185,9 +173,6 @@ func (s *course) stubborn() bool {
 	}
 	return false
 }
-
-// minLongRuns is the number of long stretches from which they are no accident.
-const minLongRuns = 3
 
 // longRuns are the longest stretches on a processor of the goroutines of a kin, by their rows of Episodes.
 func (s *course) longRuns(k derive.Kin, long int64) (rows []int, sum uint64) {
@@ -251,9 +236,9 @@ func (s *course) overload() bool {
 		}
 	}
 	p99 := s.line.Latency.Quantile(0.99)
-	busy := s.mean(s.line.RunNS+s.line.SystemNS) >= overloadBusy*n
+	busy := s.mean(s.line.RunNS+s.line.SystemNS) >= s.p.Limit("overload-busy")*n
 	if s.line.Procs == 0 || s.mean(s.line.ReadyNS) < s.p.Limit("overload-ready")*n || 4*crowded < 3*len(s.line.Slices) ||
-		float64(p99) < 1e6*s.p.Limit("overload-latency-ms") || s.late() < minLate {
+		float64(p99) < 1e6*s.p.Limit("overload-latency-ms") || float64(s.late()) < s.p.Limit("min-late") {
 		return false
 	}
 	if !busy {
@@ -269,6 +254,3 @@ func (s *course) overload() bool {
 	s.p.Report(s.overloadFinding(list, p99))
 	return true
 }
-
-// overloadBusy is the part of the processor time that must be used to speak of too much work.
-const overloadBusy = 0.8

@@ -239,18 +239,10 @@ func (y *churn) tests(s evidence.Stack, site *evidence.Site) bool {
 
 // covered is the share of the slices in the window of a place in which its calls occurred.
 func (y *churn) covered(l *place) float64 {
-	width := y.t.Line.SliceNS
-	if width <= 0 {
+	if y.t.Line.SliceNS <= 0 {
 		return 1
 	}
-	first, last := int(l.first/width), int(l.last/width)
-	busy := 0
-	for i := first; i <= last && i < len(l.load); i++ {
-		if l.load[i] > 0 {
-			busy++
-		}
-	}
-	return float64(busy) / float64(last-first+1)
+	return derive.CoveredSlices(l.load, l.first, l.last, y.t.Line.SliceNS)
 }
 
 // judge reports the places that are over a threshold, those with the most calls first.

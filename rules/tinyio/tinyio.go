@@ -96,8 +96,9 @@ func run(p *diagnosis.Pass) error {
 		return err
 	}
 	if t.Line != nil { // a core of the same process adds the sizes
-		runTrace(p, frames, t)
-		return nil
+		if found := runTrace(p, frames, t); found || len(p.Case.Transfers) == 0 {
+			return nil
+		}
 	}
 	rates, err := diagnosis.Of(p, derive.OfRates)
 	if err != nil {
@@ -105,6 +106,7 @@ func run(p *diagnosis.Pass) error {
 	}
 	sites, tiny := sitesOf(p, frames)
 	switch {
+	case tiny == 0 && t.Line != nil: // the trace has the word
 	case tiny == 0:
 		p.Silent("no read or write in progress asks for %g bytes or less", p.Limit("max-bytes"))
 	default:

@@ -16,9 +16,11 @@ var traceLimits = []diagnosis.Limit{
 	{Name: "trace-span", Doc: "seconds that a trace, and the calls at a line, must last", Default: 0.1, Origin: "in less, the start of a program is all there is"},
 	{Name: "trace-calls", Doc: "reads or writes a second at one line by one goroutine", Default: 20000,
 		Origin: "separated ill textbook programs from healthy ones; measured: one-byte reads 1,000,000 a second"},
-	{Name: "trace-call-ns", Doc: "nanoseconds that such a call may take on average", Default: 10000,
-		Origin: "measured: one byte 250 to 700 ns, 4 KiB 600 to 1,300 ns, 1 MiB over 50 us (Go 1.22 and 1.26)"},
-	{Name: "trace-waits", Doc: "share of the calls from which waits for the peer make them a conversation", Default: 0.1,
+	{Name: "trace-call-ns", Doc: "nanoseconds that half of these calls may take at most", Default: 10000,
+		Origin: "separated ill textbook programs from healthy ones"},
+	{Name: "trace-plain-ns", Doc: "the same where nothing on the stack says that it goes byte by byte", Default: 2000,
+		Origin: "measured: one byte 250 to 830 ns, 4 KiB 600 to 1,500 ns, 64 KiB 3 us and more (Go 1.22 to 1.26, page cache and loopback)"},
+	{Name: "trace-waits", Doc: "waits of the goroutine for connections, for each of the calls, from which it is a conversation", Default: 0.1,
 		Origin: "a message that is waited for takes two reads and a wait; a parser waits once in some hundred calls"},
 	{Name: "trace-window", Doc: "share of the span in which the calls must go on", Default: 0.1, Origin: "less is an episode, the reading of a configuration for instance"},
 }
@@ -42,10 +44,10 @@ type stream struct {
 	sites  []int
 	count  uint64
 	total  uint64
+	hist   evidence.Histogram
 	top    map[int64]uint64
 	first  int64
 	last   int64
-	waits  uint64 // for the peer, at the line
 	bench  bool
 	size   int64 // from a core of the same process: the longest, 0 when not known
 	sized  int   // transfers that told it
@@ -59,6 +61,7 @@ type traced struct {
 	t       *derive.Timeline
 	streams []stream
 	index   map[streamKey]int
+	waits   map[int64]uint64 // of goroutines, for connections
 }
 
 type streamKey struct {
@@ -67,11 +70,12 @@ type streamKey struct {
 	write    bool
 }
 
-func runTrace(p *diagnosis.Pass, f *derive.Frames, t *derive.Timeline) {
-	y := &traced{p: p, c: p.Case, f: f, t: t, index: map[streamKey]int{}}
+// runTrace looks at a Timeline, and reports whether it has found something.
+func runTrace(p *diagnosis.Pass, f *derive.Frames, t *derive.Timeline) bool {
+	y := &traced{p: p, c: p.Case, f: f, t: t, index: map[streamKey]int{}, waits: map[int64]uint64{}}
 	if float64(t.Line.SpanNS) < p.Limit("trace-span")*1e9 {
 		p.Silent("the trace spans %s, which is too short", derive.Lasting(t.Line.SpanNS))
-		return
+		return false
 	}
 	p.Silent("no goroutine makes %g reads or writes a second at one line", p.Limit("trace-calls"))
 	for i := range t.Line.Sites {
@@ -79,17 +83,23 @@ func runTrace(p *diagnosis.Pass, f *derive.Frames, t *derive.Timeline) {
 	}
 	y.transfers()
 	slices.SortStableFunc(y.streams, func(a, b stream) int { return cmp.Compare(b.count, a.count) })
+	found := false
 	for i := range y.streams {
-		y.judge(&y.streams[i])
+		found = y.judge(&y.streams[i]) || found
 	}
+	return found
 }
 
 // site adds a site: a system call that moves bytes, or a wait for a connection.
 func (y *traced) site(i int) {
 	site, spot := &y.t.Line.Sites[i], y.t.Site(i)
-	call := site.Kind == evidence.SiteSyscall && spot.Moves()
-	wait := site.Kind == evidence.SiteBlock && site.Reason == "network"
-	if !call && !wait || spot.Own || spot.User < 0 {
+	if site.Kind == evidence.SiteBlock && site.Reason == "network" {
+		for _, share := range site.Top {
+			y.waits[share.Goroutine] += share.Count
+		}
+		return
+	}
+	if site.Kind != evidence.SiteSyscall || !spot.Moves() || spot.Own || spot.User < 0 {
 		return
 	}
 	s := y.c.Stack(site.Stack)
@@ -97,7 +107,7 @@ func (y *traced) site(i int) {
 		return
 	}
 	at := beyondForwarder(y.f, s, spot.User)
-	key := streamKey{s.At(at).Function, s.At(at).Line, writes(s, spot)}
+	key := streamKey{s.At(at).Function, s.At(at).Line, writes(spot)}
 	n, ok := y.index[key]
 	if !ok {
 		n = len(y.streams)
@@ -108,7 +118,7 @@ func (y *traced) site(i int) {
 			y.streams[n].helper = s.At(spot.User)
 		}
 	}
-	y.streams[n].add(site, i, call)
+	y.streams[n].add(site, i)
 	y.streams[n].bench = y.streams[n].bench || benchmarked(s, at)
 	if spot.User > 0 {
 		y.streams[n].callee = s.At(spot.User - 1).Function
@@ -120,23 +130,18 @@ func benchmarked(s evidence.Stack, at int) bool {
 	return at+1 < s.Len() && strings.HasPrefix(s.At(at+1).Function, "testing.(*B).")
 }
 
-// writes reports the direction of a call or wait.
-func writes(s evidence.Stack, spot derive.Spot) bool {
-	if spot.Syscall != "" {
-		return strings.Contains(spot.Syscall, "write") || strings.Contains(spot.Syscall, "send")
-	}
-	_, found := derive.Has(s, "internal/poll.(*FD).Write", "internal/poll.(*FD).Writev")
-	return found
+// writes reports the direction of a call.
+func writes(spot derive.Spot) bool {
+	return strings.Contains(spot.Syscall, "write") || strings.Contains(spot.Syscall, "send")
 }
 
-func (s *stream) add(site *evidence.Site, i int, call bool) {
-	if !call {
-		s.waits += site.Count
-		return
-	}
+func (s *stream) add(site *evidence.Site, i int) {
 	s.sites = append(s.sites, i)
 	s.count += site.Count
 	s.total += site.TotalNS
+	for k, n := range site.Hist {
+		s.hist[k] += n
+	}
 	s.first, s.last = min(s.first, site.FirstNS), max(s.last, site.LastNS)
 	for _, share := range site.Top {
 		s.top[share.Goroutine] += share.Count
@@ -212,24 +217,34 @@ func (y *traced) transfers() {
 	}
 }
 
-// judge reports a stream of calls that is too fast for large ones.
-func (y *traced) judge(s *stream) {
+// judge reports a stream of calls that is too fast for large ones, and whether it did.
+func (y *traced) judge(s *stream) bool {
 	id, count := s.busiest()
 	rate := float64(count) / s.seconds()
 	switch {
-	case count == 0, s.seconds() < y.p.Limit("trace-span"), rate < y.p.Limit("trace-calls"),
-		float64(s.total) > y.p.Limit("trace-call-ns")*float64(s.count), y.t.Line.ShareOf(uint64(s.last-s.first)) < y.p.Limit("trace-window"):
+	case count == 0, s.count == 0, s.seconds() < y.p.Limit("trace-span"), rate < y.p.Limit("trace-calls"),
+		float64(s.hist.Quantile(0.5)) > y.longest(s), y.t.Line.ShareOf(uint64(s.last-s.first)) < y.p.Limit("trace-window"):
 	case s.size > int64(y.p.Limit("max-bytes")):
 		y.p.Silent("%s makes %.0f calls a second of up to %d bytes each", derive.Short(s.frame.Function), rate, s.size)
 	case s.manner == buffered && s.size == 0:
 		y.p.Silent("%s makes %.0f calls a second through %s, which decides how much each moves", derive.Short(s.frame.Function), rate, s.callee)
-	case float64(s.waits) >= y.p.Limit("trace-waits")*float64(s.count):
-		y.p.Silent("%s makes %.0f calls a second and waits for its peer %d times in %d: a conversation", derive.Short(s.frame.Function), rate, s.waits, s.count)
+	case float64(y.waits[id]) >= y.p.Limit("trace-waits")*float64(count):
+		y.p.Silent("%s makes %.0f calls a second and waits for its peer %d times in %d: a conversation", derive.Short(s.frame.Function), rate, y.waits[id], count)
 	case s.bench:
 		y.p.Silent("%s is the body of a benchmark, which goes round on purpose", derive.Short(s.frame.Function))
 	default:
 		y.p.Report(y.finding(s, id, rate))
+		return true
 	}
+	return false
+}
+
+// longest is how long half of the calls may take at most: a host that stands still makes some of them long.
+func (y *traced) longest(s *stream) float64 {
+	if s.manner == plain && s.size == 0 {
+		return y.p.Limit("trace-plain-ns")
+	}
+	return y.p.Limit("trace-call-ns")
 }
 
 func (y *traced) finding(s *stream, id int64, rate float64) diagnosis.Finding {

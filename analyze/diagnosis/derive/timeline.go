@@ -190,7 +190,10 @@ func (t *Timeline) spot(kind evidence.SiteKind, reason string, stack evidence.St
 	switch kind {
 	case evidence.SiteBlock:
 		state, words = evidence.StateWaiting, reason
-		if reason == "sync" {
+		if reason == "" {
+			words = parkedFor(s)
+		}
+		if words == "sync" {
 			p.Lock, words = lockWait(s)
 		}
 		if w, ok := traceReasons[words]; ok {
@@ -302,6 +305,25 @@ func lockWait(s evidence.Stack) (LockKind, string) {
 	}
 	return kind, words
 }
+
+// parkings are what the runtime calls to park a goroutine, with the reason of a trace (runtime/{sema,chan,select,netpoll,time}.go, Go 1.22 to
+// 1.26).
+var parkings = map[string]string{"runtime.semacquire1": "sync", "runtime.notifyListWait": "sync.(*Cond).Wait", "sync.runtime_notifyListWait": "sync.(*Cond).Wait",
+	"runtime.chanrecv": "chan receive", "runtime.chansend": "chan send", "runtime.selectgo": "select", "runtime.netpollblock": "network",
+	"time.Sleep": "sleep", "runtime.timeSleep": "sleep", "runtime.block": "forever"}
+
+// parkedFor is the reason of a wait that began before the trace, which tells only the stack: with the runtime's own frames.
+func parkedFor(s evidence.Stack) string {
+	for i := range min(s.Len(), parkingDepth) {
+		if reason, ok := parkings[s.At(i).Function]; ok {
+			return reason
+		}
+	}
+	return ""
+}
+
+// parkingDepth is how far from the innermost frame the function stands that parks.
+const parkingDepth = 4
 
 // writes reports whether the lock of a descriptor is asked for in order to write: who queues to read or to accept stands idle.
 func writes(s evidence.Stack) bool {

@@ -30,7 +30,7 @@ type Stand struct {
 	Site   int    // row of Sites; -1 when there is none
 	Began  uint64 // how often a wait began there, whoever waited
 	Open   int    // how many wait there at the end
-	AgeNS  int64  // how long those have waited on average, at least
+	AgeNS  int64  // how long those have waited, on average
 	UsedNS int64  // what nearly all waits that ended there took at most; 0 when none ended
 }
 
@@ -95,17 +95,26 @@ func (t *Timeline) growths() []Growth {
 	return list
 }
 
-// startKey is how a goroutine that is alive at the end tells the go statement that started it.
+// startKey is how a goroutine that is alive at the end tells the go statement that started it. It is empty for what has none, as the
+// goroutines of timers.
 type startKey struct {
 	function, file string
 	line           int
 }
+
+func startOf(f evidence.Frame) startKey { return startKey{f.Function, f.File, f.Line} }
 
 type standKey struct {
 	growth int
 	stack  evidence.StackID
 	state  evidence.State
 	reason string
+}
+
+// origin is a stack with the go statement of who stands there.
+type origin struct {
+	stack   evidence.StackID
+	created evidence.FrameID
 }
 
 // stands finds out where the goroutines of growths stand, and what became of their parents: one look at every goroutine.
@@ -115,26 +124,24 @@ func (t *Timeline) stands(list []Growth) {
 	}
 	byStart := map[startKey][]int{}
 	for i := range list {
+		key := startKey{}
 		if stack := t.c.Stack(t.Line.Spawns[list[i].Rows[0]].Stack); stack.Len() > 0 {
-			at := stack.At(0)
-			key := startKey{at.Function, at.File, at.Line}
-			byStart[key] = append(byStart[key], i)
+			key = startOf(stack.At(0))
 		}
+		byStart[key] = append(byStart[key], i)
 	}
-	index := map[standKey]int{}
+	index, owners := map[standKey]int{}, map[origin]int{}
 	parents := make([]map[int64]bool, len(list))
 	rows := t.c.Goroutines()
 	for i := range rows.Len() {
-		created := t.c.Frame(rows.Created(i))
-		candidates := byStart[startKey{created.Function, created.File, created.Line}]
-		if created.Function == "" || len(candidates) == 0 {
-			continue
+		from := origin{rows.StackOf(i), rows.Created(i)}
+		at, known := owners[from]
+		if !known {
+			at = t.whose(list, byStart[startOf(t.c.Frame(from.created))], from)
+			owners[from] = at
 		}
-		at := candidates[0]
-		for _, other := range candidates[1:] {
-			if _, mine := Has(t.c.Stack(rows.StackOf(i)), t.c.Frame(t.Line.Spawns[list[other].Rows[0]].Start).Function); mine {
-				at = other
-			}
+		if at < 0 {
+			continue
 		}
 		g := rows.At(i)
 		key := standKey{at, g.Stack, g.State, g.Reason}
@@ -150,6 +157,27 @@ func (t *Timeline) stands(list []Growth) {
 		}
 		t.parent(&list[at].Parents, parents[at], g)
 	}
+	t.serve(list)
+}
+
+// whose is the one of several growths with the same go statement that a goroutine belongs to: by the function that it executes. Where there
+// is no go statement nothing else tells. It is -1 when none fits.
+func (t *Timeline) whose(list []Growth, candidates []int, from origin) int {
+	stack := t.c.Stack(from.stack)
+	for _, i := range candidates {
+		start := t.c.Frame(t.Line.Spawns[list[i].Rows[0]].Start).Function
+		if _, mine := Has(stack, start); mine && start != "" {
+			return i
+		}
+	}
+	if len(candidates) == 0 || t.c.Frame(from.created).Function == "" {
+		return -1
+	}
+	return candidates[0]
+}
+
+// serve adds to the stands what is known of the waits there, and sorts them.
+func (t *Timeline) serve(list []Growth) {
 	blocks := map[evidence.StackID][]int{}
 	for i := range t.Line.Sites {
 		if site := &t.Line.Sites[i]; site.Kind == evidence.SiteBlock {
@@ -193,23 +221,22 @@ func (t *Timeline) parent(p *Parents, known map[int64]bool, g evidence.Goroutine
 // waits adds up the sites of a stand: the blocks at the same stack.
 func (t *Timeline) waits(s *Stand, sites []int) {
 	var ended evidence.Histogram
-	var total, done float64
+	var waited uint64
 	for _, i := range sites {
 		site := &t.Line.Sites[i]
 		s.Began += site.Count
 		s.Open += site.Open
-		total += float64(site.TotalNS)
+		waited += site.OpenNS
 		for k, n := range site.Hist {
 			ended[k] += n
-			done += float64(n) * float64(uint64(1)<<k) // at most
 		}
 		if s.Site < 0 || site.Count > t.Line.Sites[s.Site].Count {
 			s.Site = i
 		}
 	}
 	s.UsedNS = ended.Quantile(0.99)
-	if s.Open > 0 && total > done {
-		s.AgeNS = int64((total - done) / float64(s.Open))
+	if s.Open > 0 {
+		s.AgeNS = int64(waited / uint64(s.Open))
 	}
 }
 

@@ -13,7 +13,11 @@ func (b *timed) spawn(at, start string, s evidence.Spawn) int {
 		s.Stack = b.stack(at)
 	}
 	if start != "" {
-		s.Start = b.b.Frame(evidence.Frame{Function: start, File: "/src/app/main.go", Line: 1})
+		f := evidence.Frame{Function: start, File: "/go/src/x.go", Line: 1}
+		if Package(start) == "main" {
+			f.File = "/src/app/main.go"
+		}
+		s.Start = b.b.Frame(f)
 	}
 	b.line.Spawns = append(b.line.Spawns, s)
 	return len(b.line.Spawns) - 1

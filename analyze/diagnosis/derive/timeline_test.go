@@ -101,6 +101,13 @@ func TestSpots(t *testing.T) {
 			activity: ActivityNetwork, primitive: "runtime.selectgo", caller: "net/http.(*persistConn).roundTrip", user: "main.f"},
 		{name: "assist", reason: "GC mark assist wait for work", stack: "runtime.gcParkAssist:700 main.f:3", activity: ActivityCollector,
 			primitive: "runtime.gcParkAssist", caller: "main.f", user: "main.f"},
+		{name: "a lock, since before the trace", stack: parkMutex + "main.f:3", lock: LockMutex, activity: ActivityLock, primitive: "sync.(*Mutex).Lock",
+			caller: "main.f", user: "main.f"},
+		{name: "a channel, since before the trace", stack: "runtime.gopark:462 runtime.chanrecv:667 runtime.chanrecv1:509 main.f:3", activity: ActivityReceive,
+			primitive: "runtime.chanrecv1", caller: "main.f", user: "main.f"},
+		{name: "a connection, since before the trace", stack: parkPoll + "net.(*netFD).Read:68 net.(*conn).Read:196 main.f:3", activity: ActivityNetwork,
+			primitive: "internal/poll.(*pollDesc).wait", caller: "net.(*netFD).Read", user: "main.f"},
+		{name: "unknown, since before the trace", stack: "runtime.gopark:462 main.f:3", activity: ActivityUnknown, primitive: "runtime.gopark", caller: "main.f", user: "main.f"},
 		{name: "forever", reason: "forever", stack: "runtime.block:100 main.f:3", activity: ActivityForever, primitive: "runtime.block", caller: "main.f", user: "main.f"},
 		{name: "mark worker", reason: "system goroutine wait", stack: "", activity: ActivityUnknown, own: true},
 		{name: "no names", reason: "sync", stack: "", activity: ActivitySemaphore},
@@ -257,6 +264,24 @@ func TestUnnamedLocks(t *testing.T) {
 	tl := b.done()
 	if len(tl.Locks) != 2 || len(tl.Locks[0].Releases) != 1 {
 		t.Errorf("wakes without names make %d locks, the first with %d releases", len(tl.Locks), len(tl.Locks[0].Releases))
+	}
+}
+
+// TestWaitersFromBefore: who has waited since before the trace has no stack until it is woken, and then the waker's stack tells for what.
+func TestWaitersFromBefore(t *testing.T) {
+	b := newTimed()
+	x := b.site(evidence.SiteBlock, "sync", takes+"main.a:1", 20, 2e6)
+	unknown := b.site(evidence.SiteBlock, "", "", 30, 5e9)
+	b.release(x, letsGo+"main.a:2", 20, 1e6)
+	r := b.release(unknown, letsGo+"main.a:2", 25, 1e6)
+	b.line.Releases[r].WaitNS, b.line.Releases[r].MaxWait = 25e9, 2e9
+	b.release(unknown, "runtime.chansend1:161 main.b:1", 5, 0)
+	tl := b.done()
+	if len(tl.Locks) != 1 || len(tl.Locks[0].Sites) != 1 {
+		t.Fatalf("locks are %+v", tl.Locks)
+	}
+	if l := tl.Locks[0]; l.Waits != 45 || l.WaitNS != 25e9+40e6 || l.MaxWait != 2e9 || l.Released != 45 {
+		t.Errorf("the lock is %+v", l)
 	}
 }
 

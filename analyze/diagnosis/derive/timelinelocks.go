@@ -118,14 +118,26 @@ func (t *Timeline) waitsForLock(site int) bool {
 	return p.Lock != LockNone && !p.Own
 }
 
-// opens reports whether a Release is a lock that was let go, to a waiter for a lock. Without names the wake itself is the evidence.
+// opens reports whether a Release is a lock that was let go, to a waiter for a lock. Without names the wake itself is the evidence, and of
+// who has waited since before the trace, without a stack, the stack of the waker.
 func (t *Timeline) opens(release int) bool {
-	site := t.Line.Releases[release].Site
-	if site < 0 || site >= len(t.Places) || !t.waitsForLock(site) {
+	site, waker := t.Line.Releases[release].Site, &t.wakes[release]
+	if site < 0 || site >= len(t.Places) || waker.Own {
 		return false
 	}
-	kind := t.wakes[release].Lock
-	return kind.family() == t.Places[site].Lock.family() || t.c.Stack(t.wakes[release].Stack).Len() == 0
+	if t.nameless(site) {
+		return waker.Lock != LockNone
+	}
+	if !t.waitsForLock(site) {
+		return false
+	}
+	return waker.Lock.family() == t.Places[site].Lock.family() || t.c.Stack(waker.Stack).Len() == 0
+}
+
+// nameless reports whether nothing is known of the waits at a site.
+func (t *Timeline) nameless(site int) bool {
+	s := &t.Line.Sites[site]
+	return s.Kind == evidence.SiteBlock && s.Reason == "" && t.c.Stack(s.Stack).Len() == 0
 }
 
 // byWakes joins what wakes link: releases of one stack are one node.
@@ -142,7 +154,9 @@ func (j *lockJoin) byWakes() {
 		}
 		r := &j.t.Line.Releases[i]
 		j.wakes[j.find(sites+i)] += r.Count
-		j.union(r.Site, sites+i)
+		if !j.t.nameless(r.Site) { // it has the waits for all locks and for whatever else
+			j.union(r.Site, sites+i)
+		}
 		if j.t.c.Stack(r.Stack).Len() == 0 {
 			continue // unnamed stacks are not one place
 		}
@@ -248,6 +262,11 @@ func (l *ContendedLock) addRelease(t *Timeline, i int) {
 	l.HoldNS += r.HoldNS
 	l.MaxHold = max(l.MaxHold, r.MaxHold)
 	merge(&l.Holds, &r.Holds)
+	if t.nameless(r.Site) { // the waits are known from their ends alone
+		l.Waits += r.Count
+		l.WaitNS += r.WaitNS
+		l.MaxWait = max(l.MaxWait, r.MaxWait)
+	}
 }
 
 // conclude computes what follows from all rows together.

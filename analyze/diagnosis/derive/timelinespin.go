@@ -109,8 +109,8 @@ type catch struct {
 	sample bool // by a CPU sample
 }
 
-// caught are the samples of each goroutine that is named with them. Up to Go 1.22 a goroutine that is caught inside the runtime has a
-// stack without frames.
+// caught are the samples of each goroutine that is named with them. Up to Go 1.23 a goroutine that is caught inside the runtime mostly
+// has a stack without frames.
 func (t *Timeline) caught() map[int64][]catch {
 	by := map[int64][]catch{}
 	for i := range t.Line.Sites {
@@ -171,7 +171,7 @@ func fairest(list []catch, enough uint64) []catch {
 }
 
 // whole leaves out stacks that lack their inner frames: those that are the outer part of another one, from a call of the program on. Up
-// to Go 1.22 a goroutine that is caught at the entry of a function is told to be at its caller. One that really is there, between two
+// to Go 1.24 a goroutine that is caught at the entry of a function is told to be at its caller. One that really is there, between two
 // calls, says no more than that either.
 func (t *Timeline) whole(list []catch) []catch {
 	outer := map[string]bool{}

@@ -39,6 +39,20 @@ func (l *Turns) Rate() float64 { return float64(l.Count) / (float64(l.WindowNS()
 // MeanWait is how long it was away each turn.
 func (l *Turns) MeanWait() float64 { return float64(l.WaitNS) / float64(max(l.Count, 1)) }
 
+// ShortWaits are the waits in powers of two of ns up to bits, and how long they were on average at most: what a host that stood still has
+// made long is left out.
+func (l *Turns) ShortWaits(bits int) (count uint64, mean float64) {
+	rest := float64(l.WaitNS)
+	for i, n := range l.Hist {
+		if i <= bits {
+			count += uint64(n)
+		} else {
+			rest -= float64(n) * float64(uint64(1)<<(i-1))
+		}
+	}
+	return count, max(rest, 0) / float64(max(count, 1))
+}
+
 // MeanRun is how long it ran each turn.
 func (l *Turns) MeanRun() float64 { return float64(l.RunNS) / float64(max(l.Count, 1)) }
 
@@ -51,10 +65,18 @@ func (l *Turns) Covered(sliceNS int64) float64 {
 	if sliceNS <= 0 {
 		return 0
 	}
-	first, last := int(l.FirstNS/sliceNS), int(l.LastNS/sliceNS)
+	return CoveredSlices(l.Load, l.FirstNS, l.LastNS, sliceNS)
+}
+
+// CoveredSlices is the share of the slices from one moment to another in which a load is not zero.
+func CoveredSlices(load []uint32, from, to, sliceNS int64) float64 {
+	first, last := max(from, 0)/sliceNS, max(to, 0)/sliceNS
+	if last < first {
+		return 0
+	}
 	busy := 0
-	for i := first; i <= last && i < len(l.Load); i++ {
-		if l.Load[i] > 0 {
+	for i := first; i <= last && i < int64(len(load)); i++ {
+		if load[i] > 0 {
 			busy++
 		}
 	}
@@ -107,23 +129,23 @@ func (t *Timeline) Turns() []Turns {
 		case PollDeadline:
 			list[i].Reads = t.tries(list[i].Frame)
 		case PollYield:
-			list[i].RunNS = max(list[i].RunNS, t.ranBetween(list[i].Top))
+			list[i].RunNS = max(list[i].RunNS, t.ranBetween(&list[i]))
 		}
 	}
 	slices.SortStableFunc(list, func(a, b Turns) int { return cmp.Compare(b.Count, a.Count) })
 	return list
 }
 
-// ranBetween is how long goroutines ran in their turns: a yield ends no wait, so that a site does not tell. A goroutine runs as long in
-// one turn as in another.
-func (t *Timeline) ranBetween(top []evidence.Share) uint64 {
-	var sum float64
-	for _, share := range top {
-		if a, ok := t.Line.Actor(share.Goroutine); ok && a.Runs > 0 {
-			sum += float64(a.RunNS) * min(float64(share.Count)/float64(a.Runs), 1)
+// ranBetween is how long goroutines ran in so many turns: a yield ends no wait, so that a site does not tell. A goroutine runs as long in one
+// turn as in another, and one that is not named as long as those that are.
+func (t *Timeline) ranBetween(l *Turns) uint64 {
+	var ran, runs uint64
+	for _, share := range l.Top {
+		if a, ok := t.Line.Actor(share.Goroutine); ok {
+			ran, runs = ran+a.RunNS, runs+a.Runs
 		}
 	}
-	return uint64(sum)
+	return uint64(float64(ran) / float64(max(runs, 1)) * float64(l.Count))
 }
 
 // turnAt says how a site goes round, and which frame's loop it is.

@@ -112,8 +112,8 @@ func TestYieldsRunAsTheirGoroutines(t *testing.T) {
 	b := newTimed()
 	b.site(evidence.SiteYield, "runtime.Gosched", "runtime.Gosched:391 main.f:3", 1000, 100)
 	b.top(evidence.Share{Goroutine: 1, Count: 600}, evidence.Share{Goroutine: 2, Count: 400}, evidence.Share{Goroutine: 3, Count: 1})
-	b.row(evidence.Actor{Goroutine: 1, RunNS: 60000, Runs: 600})
-	b.row(evidence.Actor{Goroutine: 2, RunNS: 80000, Runs: 800}) // half of its turns elsewhere
+	b.row(evidence.Actor{Goroutine: 1, RunNS: 50000, Runs: 600})
+	b.row(evidence.Actor{Goroutine: 2, RunNS: 90000, Runs: 800}) // half of its turns elsewhere
 	l := b.done().Turns()[0]
 	if l.RunNS != 100000 || l.MeanRun() != 100 {
 		t.Errorf("ran %d ns, %v a turn", l.RunNS, l.MeanRun())
@@ -169,5 +169,39 @@ func TestNoTimelineHasNoLoops(t *testing.T) {
 	tl := timelineOf(c, f)
 	if len(tl.Turns()) != 0 || len(tl.Spins(SpinBounds{})) != 0 {
 		t.Error("loops without a Timeline")
+	}
+}
+
+func TestShortWaitsLeaveOutPauses(t *testing.T) {
+	b := newTimed()
+	b.site(evidence.SiteBlock, "sleep", "time.Sleep:363 main.f:3", 90, 1_200_000)
+	s := &b.line.Sites[0]
+	for range 10 {
+		s.Hist.Add(20_000_000)
+		s.TotalNS += 20_000_000
+	}
+	l := b.done().Turns()[0]
+	count, mean := l.ShortWaits(21)
+	// 10 waits of 20 ms count as 16.8 ms: 32 ms of them remain among 90 short ones.
+	if want := (90*1.2e6 + 10*(20e6-float64(1<<24))) / 90; count != 90 || mean != want {
+		t.Errorf("%d short waits of %v, want %v", count, mean, want)
+	}
+	if count, mean := (&Turns{}).ShortWaits(21); count != 0 || mean != 0 {
+		t.Errorf("no waits: %d of %v", count, mean)
+	}
+}
+
+func TestCoveredSlices(t *testing.T) {
+	load := []uint32{1, 0, 1, 1}
+	for _, tt := range []struct {
+		from, to int64
+		want     float64
+	}{{0, 39, 0.75}, {20, 39, 1}, {10, 29, 0.5}, {30, 79, 0.2}, {-50, 5, 1}, {39, 0, 0}, {90, 99, 0}, {0, 1 << 62, 3.0 / ((1<<62)/10 + 1)}} {
+		if got := CoveredSlices(load, tt.from, tt.to, 10); got != tt.want {
+			t.Errorf("from %d to %d: %v, want %v", tt.from, tt.to, got, tt.want)
+		}
+	}
+	if got := (&Turns{Load: load}).Covered(0); got != 0 {
+		t.Errorf("slices without a width: %v", got)
 	}
 }

@@ -24,6 +24,7 @@ type File struct {
 	Packing    string // "gzip", "zstd", "lz4" or "xz"; empty when it was not compressed
 	Missing    *Gap   // what could not be unpacked; nil when nothing is missing
 	SHA256     string // of what came through a pipe, hex; empty for files, which can be read again
+	Source     string // the path to name it by in a command: Path, or "-"
 
 	unpacked *unpack.File
 }
@@ -43,7 +44,10 @@ func Open(ctx context.Context, path string, opt format.Options) (*File, error) {
 		return nil, openError(name, err)
 	}
 	f := &File{Input: format.Input{Path: name, File: u.File, Size: u.Size, Options: opt}, PackedSize: u.Packed,
-		Packing: string(u.Kind), SHA256: u.SHA256, unpacked: u}
+		Packing: string(u.Kind), SHA256: u.SHA256, Source: path, unpacked: u}
+	if name != path {
+		f.Source = "-"
+	}
 	if u.Gap != nil {
 		f.Missing = &Gap{u.Gap.What, u.Gap.Why}
 	}

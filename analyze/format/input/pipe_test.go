@@ -60,7 +60,7 @@ func TestOpenStdin(t *testing.T) {
 			if err != nil || !bytes.Equal(got, long) {
 				t.Errorf("%s, %s: %d bytes, %v", path, test.name, len(got), err)
 			}
-			if f.Path != "standard input" || f.PackedSize != int64(len(test.content)) || (f.SHA256 != "") != test.piped {
+			if f.Path != "standard input" || f.Source != "-" || f.PackedSize != int64(len(test.content)) || (f.SHA256 != "") != test.piped {
 				t.Errorf("%s, %s: called %q, of %d bytes, sum %q", path, test.name, f.Path, f.PackedSize, f.SHA256)
 			}
 			if err := f.Close(); err != nil {

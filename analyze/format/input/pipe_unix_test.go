@@ -37,7 +37,7 @@ func TestOpenNamedPipe(t *testing.T) {
 			t.Fatal(err)
 		}
 		got, err := io.ReadAll(f.Reader())
-		if err != nil || string(got) != want || f.Path != path || f.SHA256 == "" || f.PackedSize != int64(len(content)) {
+		if err != nil || string(got) != want || f.Path != path || f.Source != path || f.SHA256 == "" || f.PackedSize != int64(len(content)) {
 			t.Errorf("%d bytes, %v: %s %q %d", len(got), err, f.Path, f.SHA256, f.PackedSize)
 		}
 		_ = f.Close()

@@ -229,7 +229,7 @@ func TestRings(t *testing.T) {
 		h.Sysexit(i*100+30, g, false)
 		h.Exit(i*100+40, g)
 	}
-	if n := len(h.rings.heads); n > 3 {
+	if n := h.rings.used; n > 3 {
 		t.Errorf("%d rings for one goroutine at a time", n)
 	}
 	h.Region(10_000, h.g(1), 0, "r", 0)
@@ -239,16 +239,15 @@ func TestRings(t *testing.T) {
 		h.Run(10_000+i*100, g)
 		h.Exit(10_000+i*100+40, g)
 	}
-	if n := len(h.rings.heads); n > ringLag+10 {
+	if n := h.rings.used; n > ringLag+10 {
 		t.Errorf("%d rings", n)
 	}
-	var table ringTable
-	table.init()
-	table.heads = append(table.heads, ring{at: table.place(shortRing), mask: shortRing - 1, n: 1<<32 - 3})
+	table := ringTable{blocks: []*[ringBlock]ring{new([ringBlock]ring)}}
+	r := table.head(1)
+	r.n = 1<<32 - 3
 	for i := range int64(10) {
 		table.push(1, evidence.ActReady, i, uint32(i))
 	}
-	r := &table.heads[1]
 	if got := table.at(r, r.n-1); got.since() != 9 || got.site != 9 || r.n-r.oldest() != shortRing {
 		t.Errorf("after the number of entries went round: %+v of %+v", got, r)
 	}

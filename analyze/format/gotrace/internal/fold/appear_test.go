@@ -91,13 +91,14 @@ func TestHandOver(t *testing.T) {
 	h.Block(100, h.g(2), h.sync, stackLockA)
 	h.Unblock(200, h.g(2), h.g(1), stackUnlockA)
 	h.Yield(200, h.g(1), h.preempted, stackUnlockA)
+	h.Run(500, h.g(1))
 	line, _ := h.end(1000)
 	for _, s := range line.Sites {
 		if s.Kind == evidence.SitePreempt || s.Kind == evidence.SiteYield {
 			t.Errorf("%+v", s)
 		}
 	}
-	if a, _ := line.Actor(1); a.Preempted != 0 || a.ReadyNS != 800 {
+	if a, _ := line.Actor(1); a.Preempted != 0 || a.ReadyNS != 300 {
 		t.Errorf("%+v", a)
 	}
 }

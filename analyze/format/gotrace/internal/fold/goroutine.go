@@ -256,7 +256,7 @@ func (f *Folder) Yield(t int64, g *G, r Reason, stack Stack) {
 	f.leaveRunning(g, t, stack)
 	f.makeReady(g, t, stack)
 	if f.reasons[f.valid(r)].name == "preempted" {
-		if f.stackInfo(stack).flags&atRelease != 0 {
+		if f.stackInfo(stack).flags&atHandover != 0 {
 			return // it handed a lock over, together with its processor (goyield in semrelease1, runtime/sema.go)
 		}
 		g.preempted++

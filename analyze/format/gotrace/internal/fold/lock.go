@@ -145,7 +145,7 @@ func (f *Folder) wake(t int64, g, by *G, stack Stack) {
 		r.top.add(by.ID)
 	}
 	s := &f.sites.rows[g.site]
-	if s.lock {
+	if s.lock || s.key == 0 && s.stack == 0 { // of who waits since before the trace nothing may be known: the wake tells that it was for a lock
 		if info := f.stackInfo(stack); info.flags&atRelease != 0 {
 			f.letGo(t, g, by, n, info)
 		}

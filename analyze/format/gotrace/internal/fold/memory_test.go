@@ -22,7 +22,7 @@ func TestMemory(t *testing.T) {
 		t.Errorf("%d MB for %d goroutines of %d bytes", used>>20, n, unsafe.Sizeof(G{}))
 	} else {
 		t.Logf("%d bytes for each goroutine: G %d, extra %d, ring %d", used/n, unsafe.Sizeof(G{}), unsafe.Sizeof(extra{}),
-			unsafe.Sizeof(ring{})+shortRing*unsafe.Sizeof(stretch{}))
+			unsafe.Sizeof(ring{}))
 	}
 	runtime.KeepAlive(f)
 	runtime.KeepAlive(gs)
@@ -37,10 +37,10 @@ func TestMemoryOfTasks(t *testing.T) {
 	f.Appear(0, g, StateRunning, stackMain)
 	f.Region(0, g, 0, "r", 0)
 	mix(f, gs, 6)
-	if f.rings.longs != maxLong {
-		t.Errorf("%d long rings", f.rings.longs)
+	if len(f.rings.longs) != maxLong+1 {
+		t.Errorf("%d long rings", len(f.rings.longs))
 	}
-	if bytes := len(f.rings.room) * ringBlock * int(unsafe.Sizeof(stretch{})); bytes > 16<<20 {
+	if bytes := len(f.rings.longs)*longRing*int(unsafe.Sizeof(stretch{})) + len(f.rings.blocks)*ringBlock*int(unsafe.Sizeof(ring{})); bytes > 16<<20 {
 		t.Errorf("%d MB of rings", bytes>>20)
 	}
 }

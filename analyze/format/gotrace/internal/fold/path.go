@@ -42,7 +42,7 @@ func (f *Folder) path(g *G, begin, end int64) (legs []leg, cut bool) {
 
 // walk follows one goroutine from end back to begin and returns how far it came.
 func (w *walker) walk(n uint32, begin, end int64, depth int) int64 {
-	h := &w.rings.heads[n]
+	h := w.rings.head(n)
 	next := uint32(0) // site of the stretch after the one that is looked at
 	for i := h.n; i > h.oldest() && end > begin; i-- {
 		if w.steps++; w.steps > maxSteps {

@@ -15,8 +15,8 @@ const (
 	shortRing = 8   // stretches
 	longRing  = 128 // stretches
 	maxLong   = 4096
-	ringBlock = 1 << 12 // stretches that are allocated at once: a multiple of longRing
-	ringLag   = 1024    // rings of dead goroutines that are kept while there are tasks: paths lead over them
+	ringBlock = 256  // rings that are allocated at once
+	ringLag   = 1024 // rings of dead goroutines that are kept while there are tasks: paths lead over them
 )
 
 // stretch is one entry: a goroutine was in a state from a moment on, until the next entry begins.
@@ -29,31 +29,30 @@ type stretch struct {
 func (s stretch) since() int64             { return s.from >> 2 }
 func (s stretch) state() evidence.ActState { return evidence.ActState(s.from & 3) }
 
-// ring is the head of a ring: n stretches were written to it so far, the last of them at (n-1)&mask.
+// ring has the last of n stretches that were written to it. The short one lies in itself, so that a stretch is written to where its head
+// has just been read.
 type ring struct {
 	owner  int64
 	born   int64  // of the owner; never when it was there before the trace
 	parent uint32 // ring of the goroutine that created it
 	n      uint32
-	at     uint32 // its place: number of the block and of the entry
-	mask   uint32
-	lost   uint32 // entries before this one were lost in a shorter place
+	long   uint32 // the longer place that it has moved to; 0: none
+	_      uint32
+	short  [shortRing]stretch
 }
 
 type ringTable struct {
-	heads []ring
-	room  []*[ringBlock]stretch
-	used  int // of the last block
-	short []uint32
-	long  []uint32 // free rings, the one that was freed first in front
-	longs int      // long rings that there are
-	full  bool     // tasks or regions were seen
+	blocks []*[ringBlock]ring
+	used   uint32 // rings; the first is nothing
+	longs  []*[longRing]stretch
+	short  []uint32
+	long   []uint32 // free rings, the one that was freed first in front
+	full   bool     // tasks or regions were seen
 }
 
-func (t *ringTable) init() {
-	t.heads = make([]ring, 1, 256)
-	t.used = ringBlock
-}
+func (t *ringTable) init() { t.used, t.longs = 1, make([]*[longRing]stretch, 1) }
+
+func (t *ringTable) head(n uint32) *ring { return &t.blocks[n/ringBlock][n%ringBlock] }
 
 // ring gives g a ring, when it has none.
 func (f *Folder) ring(g *G) uint32 {
@@ -61,22 +60,24 @@ func (f *Folder) ring(g *G) uint32 {
 		return g.ring
 	}
 	t := &f.rings
-	if n, ok := t.reuse(); ok {
-		h := &t.heads[n]
-		*h = ring{owner: g.ID, at: h.at, mask: h.mask}
-		g.ring = n
-	} else {
-		g.ring = uint32(len(t.heads))
-		t.heads = append(t.heads, ring{owner: g.ID, at: t.place(shortRing), mask: shortRing - 1})
+	n, ok := t.reuse()
+	if !ok {
+		n = t.used
+		t.used++
+		if int(n/ringBlock) >= len(t.blocks) {
+			t.blocks = append(t.blocks, new([ringBlock]ring))
+		}
 	}
-	t.heads[g.ring].born = never
+	h := t.head(n)
+	h.owner, h.born, h.parent, h.n = g.ID, never, 0, 0
 	if g.flags&gCreated != 0 {
-		t.heads[g.ring].born = g.born
+		h.born = g.born
 	}
+	g.ring = n
 	if g.state != StateUnknown {
-		t.push(g.ring, actState(g.state), g.since, g.site)
+		t.push(n, actState(g.state), g.since, g.site)
 	}
-	return g.ring
+	return n
 }
 
 // reuse takes a free ring.
@@ -95,75 +96,65 @@ func (t *ringTable) reuse() (uint32, bool) {
 	return 0, false
 }
 
-// place makes room for n stretches.
-func (t *ringTable) place(n int) uint32 {
-	if t.used+n > ringBlock {
-		t.room = append(t.room, new([ringBlock]stretch))
-		t.used = 0
-	}
-	at := (len(t.room)-1)*ringBlock + t.used
-	t.used += n
-	return uint32(at)
-}
-
 // free gives back the ring of a goroutine that has ended.
 func (t *ringTable) free(n uint32) {
-	if n == 0 {
-		return
-	}
-	if t.heads[n].mask == longRing-1 {
+	switch {
+	case n == 0:
+	case t.head(n).long != 0:
 		t.long = append(t.long, n)
-	} else {
+	default:
 		t.short = append(t.short, n)
 	}
 }
 
 // at is entry i of a ring, counted from its beginning.
 func (t *ringTable) at(h *ring, i uint32) *stretch {
-	pos := h.at + i&h.mask
-	return &t.room[pos/ringBlock][pos%ringBlock]
+	if h.long == 0 {
+		return &h.short[i%shortRing]
+	}
+	return &t.longs[h.long][i%longRing]
 }
 
 // push begins a stretch.
 func (t *ringTable) push(n uint32, state evidence.ActState, from int64, site uint32) {
-	h := &t.heads[n]
+	h := t.head(n)
 	if t.full && h.n == shortRing {
 		t.lengthen(h)
 	}
 	*t.at(h, h.n) = stretch{from<<2 | int64(state), site, 0}
 	if h.n++; h.n == math.MaxUint32 {
-		h.n, h.lost = h.mask+1+h.n&h.mask, 0 // the same place, the same fill
+		h.n = longRing + h.n%longRing // the same place, the same fill
 	}
 }
 
-// lengthen moves a short ring to a longer place. The short place is given up: there are at most maxLong.
+// lengthen moves a short ring to a longer place, as long as there are some.
 func (t *ringTable) lengthen(h *ring) {
-	if h.mask != shortRing-1 || t.longs == maxLong {
+	if h.long != 0 || len(t.longs) > maxLong {
 		return
 	}
-	t.longs++
-	longer := *h
-	longer.at, longer.mask = t.place(longRing), longRing-1
+	longer, n := new([longRing]stretch), uint32(0)
 	for i := h.oldest(); i < h.n; i++ {
-		*t.at(&longer, i) = *t.at(h, i)
+		longer[n] = *t.at(h, i)
+		n++
 	}
-	longer.lost = h.oldest()
-	*h = longer
+	h.long, h.n = uint32(len(t.longs)), n
+	t.longs = append(t.longs, longer)
 }
 
 // wokenBy writes down who ended the stretch that was begun last.
 func (t *ringTable) wokenBy(n, waker uint32) {
-	if h := &t.heads[n]; h.n > 0 {
+	if h := t.head(n); h.n > 0 {
 		t.at(h, h.n-1).waker = waker
 	}
 }
 
 // oldest is the number of the first entry that is still there.
 func (h *ring) oldest() uint32 {
-	if h.n > h.mask {
-		return max(h.n-h.mask-1, h.lost)
+	size := uint32(shortRing)
+	if h.long != 0 {
+		size = longRing
 	}
-	return h.lost
+	return h.n - min(h.n, size)
 }
 
 // each yields what g did between two moments, the last stretch first, as far as it is known.
@@ -174,7 +165,7 @@ func (t *ringTable) each(g *G, from, to int64, yield func(state evidence.ActStat
 		}
 		return
 	}
-	h := &t.heads[g.ring]
+	h := t.head(g.ring)
 	for i := h.n; i > h.oldest() && to > from; i-- {
 		s := t.at(h, i-1)
 		if begin := max(s.since(), from); begin < to {

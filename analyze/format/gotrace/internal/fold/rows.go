@@ -55,39 +55,9 @@ func (o *output) activity(a *activity) evidence.Activity {
 
 // actors adds the goroutines that ran most, and those that other rows name, as long as there is room.
 func (o *output) actors(line *evidence.Timeline, alive []*G) {
-	t := &o.f.actors
-	var top [2][]actor
-	for _, g := range alive {
-		kind, room := 0, topActors
-		if g.flags&gUser == 0 {
-			kind, room = 1, topSystem
-		}
-		row := actor{id: g.ID, run: g.run}
-		keepTop(&top[kind], room, &row)
-	}
-	gone := t.index()
-	for i := range top {
-		for _, list := range [][]actor{t.top[i], t.named, t.recent} {
-			for k := range list {
-				if (i == 1) == list[k].system {
-					row := actor{id: list[k].id, run: list[k].run}
-					keepTop(&top[i], []int{topActors, topSystem}[i], &row)
-				}
-			}
-		}
-	}
-	var names []int64
-	for _, list := range top {
-		slices.SortStableFunc(list, func(a, b actor) int { return cmp.Or(cmp.Compare(b.run, a.run), cmp.Compare(a.id, b.id)) })
-		for _, row := range list {
-			if row.run > 0 {
-				names = append(names, row.id)
-			}
-		}
-	}
-	names = append(names, namesOf(line)...)
+	gone := o.f.actors.index()
 	seen := map[int64]bool{0: true}
-	for _, id := range names {
+	for _, id := range append(o.busiest(alive), namesOf(line)...) {
 		if len(line.Actors) == maxActors {
 			break
 		}
@@ -98,13 +68,46 @@ func (o *output) actors(line *evidence.Timeline, alive []*G) {
 		if row, ok := gone[id]; ok {
 			o.actor(line, row)
 		} else if k, ok := slices.BinarySearchFunc(alive, id, func(g *G, id int64) int { return cmp.Compare(g.ID, id) }); ok {
-			row := t.row(alive[k], o.t)
+			row := o.f.actors.row(alive[k], o.t)
 			o.actor(line, &row)
 		}
 	}
 	slices.SortStableFunc(line.Actors, func(a, b evidence.Actor) int {
 		return cmp.Or(cmp.Compare(b.RunNS, a.RunNS), cmp.Compare(a.Goroutine, b.Goroutine))
 	})
+}
+
+// busiest are the goroutines that ran most, the user's first.
+func (o *output) busiest(alive []*G) []int64 {
+	t := &o.f.actors
+	rooms := [2]int{topActors, topSystem}
+	var top [2][]actor
+	add := func(id, run int64, system bool) {
+		kind := 0
+		if system {
+			kind = 1
+		}
+		row := actor{id: id, run: run}
+		keepTop(&top[kind], rooms[kind], &row)
+	}
+	for _, g := range alive {
+		add(g.ID, g.run, g.flags&gUser == 0)
+	}
+	for _, list := range [][]actor{t.top[0], t.top[1], t.named, t.recent} {
+		for i := range list {
+			add(list[i].id, list[i].run, list[i].system)
+		}
+	}
+	var ids []int64
+	for _, list := range top {
+		slices.SortStableFunc(list, func(a, b actor) int { return cmp.Or(cmp.Compare(b.run, a.run), cmp.Compare(a.id, b.id)) })
+		for _, row := range list {
+			if row.run > 0 {
+				ids = append(ids, row.id)
+			}
+		}
+	}
+	return ids
 }
 
 func (o *output) actor(line *evidence.Timeline, a *actor) {

@@ -81,8 +81,8 @@ func (f *Folder) newSite(kind evidence.SiteKind, r Reason, stack Stack) uint32 {
 	}
 	i := uint32(len(t.rows))
 	row := site{key: uint32(kind)<<16 | uint32(r), stack: stack, next: t.heads[stack], slice: f.slice, cat: f.reasons[r].cat, first: f.now}
-	if info := f.stackInfo(stack); kind == evidence.SiteBlock && row.cat == catSync && info.flags&atLock != 0 {
-		row.lock, row.class = true, info.class
+	if info := f.stackInfo(stack); kind == evidence.SiteBlock && info.flags&atLock != 0 && (row.cat == catSync || r == 0) {
+		row.cat, row.lock, row.class = catSync, true, info.class // who waited when the trace began has a stack and no reason
 	} else if kind == evidence.SiteSyscall {
 		row.cat = catSyscall
 		if info.flags&atSignal != 0 {

@@ -145,7 +145,7 @@ func (f *Folder) Create(t int64, g *G, by *G, start, at Stack, blocked bool) {
 	}
 	f.bear(t, g, at, start)
 	if f.rings.full && g.flags&gUser != 0 {
-		h := &f.rings.heads[f.ring(g)]
+		h := f.rings.head(f.ring(g))
 		h.born = t
 		if by != nil {
 			h.parent = by.ring

@@ -4,12 +4,13 @@ import "strings"
 
 // What a stack is, from its names: looked at once.
 const (
-	atSeen    = 1 << iota
-	atLock    // waits here are for a lock
-	atRelease // here a lock is let go
-	atReader  // a reader waits for an RWMutex: many are let go at once
-	atSignal  // waits for signals (os/signal)
-	atSystem  // its outermost function is the runtime's own
+	atSeen     = 1 << iota
+	atLock     // waits here are for a lock
+	atRelease  // here a lock is let go
+	atReader   // a reader waits for an RWMutex: many are let go at once
+	atSignal   // waits for signals (os/signal)
+	atSystem   // its outermost function is the runtime's own
+	atHandover // a lock is handed over to one that waits
 )
 
 // stackInfo is what is kept of the names of a stack.
@@ -96,6 +97,9 @@ var (
 func (f *Folder) inspectLock(frames []Frame, info *stackInfo) {
 	i := 0
 	for i < len(frames) && (strings.HasPrefix(frames[i].Func, "runtime.") || strings.Contains(frames[i].Func, "sync.runtime_")) {
+		if strings.HasSuffix(frames[i].Func, "sync.runtime_Semrelease") {
+			info.flags |= atHandover
+		}
 		i++
 	}
 	family := "mutex"
@@ -108,6 +112,9 @@ func (f *Folder) inspectLock(frames []Frame, info *stackInfo) {
 			info.flags |= atLock
 		} else if has(releaseFuncs, name) {
 			info.flags |= atRelease
+		}
+		if name == "(*Mutex).unlockSlow" {
+			info.flags |= atHandover
 		}
 		if strings.HasPrefix(name, "(*RWMutex)") {
 			family = "rwmutex"

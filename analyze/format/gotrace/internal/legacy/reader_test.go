@@ -109,9 +109,24 @@ func TestMemory(t *testing.T) {
 	if _, err := fmt.Sscanf(told.Help, "raise it with --max-memory %dMiB", &need); err != nil {
 		t.Fatal(err, told.Help)
 	}
+	if most := r.survey.need + r.survey.need/8; need<<20 > most {
+		t.Errorf("%d MiB are asked for, where %d bytes are needed", need, r.survey.need)
+	}
 	in.Options.MaxMemory = need << 20
 	if _, err := Open(context.Background(), in); err != nil {
 		t.Errorf("with what the error asked for: %v", err)
+	}
+}
+
+// TestVeryLarge holds that a file of many gigabytes is refused without a look at it.
+func TestVeryLarge(t *testing.T) {
+	in := input(t, make121().begin().end())
+	if err := os.Truncate(in.Path, 1<<40); err != nil {
+		t.Skipf("no sparse file can be made here: %v", err)
+	}
+	in.Size = 1 << 40
+	if _, err := Open(context.Background(), in); err == nil || !strings.Contains(err.Error(), "this one would take about 26214400 MiB, and 1536 MiB are allowed") {
+		t.Errorf("%v", err)
 	}
 }
 

@@ -35,6 +35,7 @@ const (
 	bytesOfString = 150 // the same, without the text
 	bytesOfG      = 250 // of each goroutine created: states in three maps
 	bytesFixed    = 40 << 20
+	usual         = 25 // all in all, for each byte of a trace
 )
 
 // Bounds of what is given to the reader.
@@ -43,7 +44,8 @@ const (
 	// maxRow bounds how many events may follow each other of which the reader tells nothing: goroutines that were there at the beginning,
 	// and neither waited nor ran. It calls itself for each, some hundred bytes of stack deep, and no program survives a stack of 1 GB.
 	maxRow  = 1 << 16
-	maxArgs = 2048 // bytes of arguments, as in the reader
+	maxArgs = 2048    // bytes of arguments, as in the reader
+	maxPCs  = 1 << 20 // program counters that are told apart; large programs have some hundred thousand in a trace
 )
 
 // Why a trace is not read. They become a *format.Error.
@@ -93,7 +95,6 @@ type scanner struct {
 	in    *bufio.Reader
 	at    int64 // bytes read
 	size  int64
-	limit int64 // of memory, bytes
 	s     survey
 	p     *proc // of the batch
 	procs map[uint64]*proc
@@ -104,20 +105,24 @@ type scanner struct {
 	until uint64 // second pass: creations until this time are counted; MaxUint64 in the first
 }
 
-// scan looks at every event once, and a second time where so many goroutines are created in a row that it matters when. It stops as soon as the
-// limit of memory is passed.
+// scan looks at every event once, and a second time where so many goroutines are created in a row that it matters when.
 func scan(ctx context.Context, open func() io.Reader, size, limit int64) (survey, error) {
-	z := &scanner{size: size, limit: limit, until: math.MaxUint64}
+	if size > limit/bytesOfInput { // there is no need to look
+		return survey{}, &tooLargeError{need: size * usual, limit: limit}
+	}
+	z := &scanner{size: size, until: math.MaxUint64}
 	if err := z.walk(ctx, open()); err != nil {
 		return z.s, err
 	}
 	switch {
+	case z.s.need > limit:
+		return z.s, &tooLargeError{need: z.s.need, limit: limit}
 	case z.s.events == 0:
 		return z.s, errNoEvents
 	case !z.s.hasFreq:
 		return z.s, errCut
 	case z.s.row > maxRow:
-		again := &scanner{size: size, limit: math.MaxInt64, until: uint64(z.s.starts)}
+		again := &scanner{size: size, until: uint64(z.s.starts)}
 		if z.s.starts == 0 {
 			again.until = math.MaxUint64
 		}
@@ -155,9 +160,6 @@ func (z *scanner) walk(ctx context.Context, r io.Reader) error {
 				return errCut
 			}
 			return err
-		}
-		if z.s.need > z.limit {
-			return &tooLargeError{need: z.s.need / max(z.at, 1) * z.size, limit: z.limit}
 		}
 	}
 }
@@ -237,7 +239,9 @@ func (z *scanner) frame(i int, v uint64) {
 	}
 	z.s.need += bytesOfPC
 	if _, known := z.pcs[v]; !known {
-		z.pcs[v] = struct{}{}
+		if len(z.pcs) < maxPCs {
+			z.pcs[v] = struct{}{}
+		}
 		z.s.need += bytesOfFrame
 	}
 }

@@ -195,23 +195,24 @@ func (m *machine) ofGoroutine(time int64, g *goroutine, e *event) {
 	text := m.tables.strings.get
 	switch e.kind {
 	case STWBegin:
-		m.put(call{what: callPause, time: time, g: &g.fold, a: uint32(m.stack(e.a1))}, text(e.a0))
+		m.putText(call{what: callPause, time: time, g: &g.fold, a: uint32(m.stack(e.a1))}, text(e.a0))
 	case STWEnd:
 		m.put(call{what: callPauseEnd, time: time, g: &g.fold})
 	case GCMarkAssistBegin, GCMarkAssistEnd:
 		m.put(call{what: callAssist, time: time, g: &g.fold, flag: e.kind == GCMarkAssistBegin, a: uint32(m.stack(e.a0))})
 	case GoLabel:
-		m.put(call{what: callLabel, time: time, g: &g.fold}, text(e.a0))
+		m.putText(call{what: callLabel, time: time, g: &g.fold}, text(e.a0))
 	case UserTaskBegin:
-		m.put(call{what: callTask, time: time, g: &g.fold, x: e.a0, y: e.a1, a: uint32(m.stack(uint64(e.a3)))}, text(uint64(e.a2)))
+		m.put(call{what: callParent, x: e.a1})
+		m.putText(call{what: callTask, time: time, g: &g.fold, x: e.a0, a: uint32(m.stack(uint64(e.a3)))}, text(uint64(e.a2)))
 	case UserTaskEnd:
 		m.put(call{what: callTaskEnd, time: time, g: &g.fold, x: e.a0})
 	case UserRegionBegin:
-		m.put(call{what: callRegion, time: time, g: &g.fold, x: e.a0, a: uint32(m.stack(uint64(e.a2)))}, text(e.a1))
+		m.putText(call{what: callRegion, time: time, g: &g.fold, x: e.a0, a: uint32(m.stack(uint64(e.a2)))}, text(e.a1))
 	case UserRegionEnd:
-		m.put(call{what: callRegionEnd, time: time, g: &g.fold, x: e.a0}, text(e.a1))
+		m.putText(call{what: callRegionEnd, time: time, g: &g.fold, x: e.a0}, text(e.a1))
 	case UserLog:
-		m.put(call{what: callLog, time: time, g: &g.fold, x: e.a0}, text(e.a1), text(uint64(e.a2)))
+		m.putText(call{what: callLog, time: time, g: &g.fold, x: e.a0}, text(e.a1), text(uint64(e.a2)))
 	}
 }
 

@@ -6,7 +6,7 @@ import "github.com/gopostmortem/postmortem/analyze/format/gotrace/internal/fold"
 type call struct {
 	time  int64
 	g, by *fold.G
-	x, y  uint64
+	x     uint64
 	a, b  uint32 // stacks and reasons
 	text  uint32 // index of the first text in the calls it belongs to
 	what  what
@@ -41,6 +41,7 @@ const (
 	callProcRun
 	callProcStop
 	callLabel
+	callParent // of the task that comes next
 	callTask
 	callTaskEnd
 	callRegion
@@ -62,7 +63,7 @@ const (
 	rows       = 4
 )
 
-// teller makes the calls of a Folder: at once, or on a thread of its own, in the same order. A goroutine's part of the Folder (fold.G) is
+// teller makes the calls of a Folder, a row of them at a time, on the thread that reads or on one of its own. A goroutine's part of the Folder (fold.G) is
 // touched by that thread alone.
 type teller struct {
 	f       *fold.Folder
@@ -72,63 +73,81 @@ type teller struct {
 	known   uint64 // Ps that were numbered
 
 	row  *calls
-	full chan *calls // nil: at once
+	full chan *calls // nil: by the thread that reads
 	free chan *calls
 	done chan struct{}
+
+	parent uint64 // of the next task
 }
 
 func newTeller(f *fold.Folder) *teller {
-	return &teller{f: f, row: &calls{}, numbers: map[string]fold.Reason{}}
+	return &teller{f: f, row: newRow(), numbers: map[string]fold.Reason{}}
 }
 
 // start has the calls made by a thread of their own from now on.
 func (t *teller) start() {
 	t.full, t.free, t.done = make(chan *calls, rows), make(chan *calls, rows), make(chan struct{})
 	for range rows {
-		t.free <- &calls{list: make([]call, 0, callsInRow)}
+		t.free <- newRow()
 	}
-	t.row = <-t.free
 	go t.run()
 }
+
+func newRow() *calls { return &calls{list: make([]call, 0, callsInRow)} }
 
 func (t *teller) run() {
 	defer close(t.done)
 	for row := range t.full {
-		t.procs = append(t.procs, row.procs...)
-		for i := range row.list {
-			t.make(&row.list[i], row.texts)
-		}
-		clear(row.texts)
-		row.list, row.texts, row.procs = row.list[:0], row.texts[:0], row.procs[:0]
+		t.makeAll(row)
 		t.free <- row
 	}
 }
 
+// makeAll makes the calls of a row, and empties it.
+func (t *teller) makeAll(row *calls) {
+	t.procs = append(t.procs, row.procs...)
+	for i := range row.list {
+		t.make(&row.list[i], row.texts)
+	}
+	clear(row.texts)
+	row.list, row.texts, row.procs = row.list[:0], row.texts[:0], row.procs[:0]
+}
+
 // close makes the calls that are left. After it the Folder may be used.
 func (t *teller) close() {
+	t.flush()
 	if t.full != nil {
-		t.full <- t.row
 		close(t.full)
 		<-t.done
-		t.full = nil
 	}
 }
 
-// put makes a call, or has it made.
-func (t *teller) put(c call, texts ...string) {
+// flush makes the calls so far, or hands them over.
+func (t *teller) flush() {
 	if t.full == nil {
-		t.make(&c, texts)
+		t.makeAll(t.row)
 		return
 	}
-	if len(texts) > 0 {
-		c.text = uint32(len(t.row.texts))
-		t.row.texts = append(t.row.texts, texts...)
+	t.full <- t.row
+	t.row = <-t.free
+}
+
+// put makes a call.
+func (t *teller) put(c call) {
+	if len(t.row.list) == callsInRow {
+		t.flush()
 	}
 	t.row.list = append(t.row.list, c)
+}
+
+// putText makes a call with texts.
+func (t *teller) putText(c call, texts ...string) {
 	if len(t.row.list) == callsInRow {
-		t.full <- t.row
-		t.row = <-t.free
+		t.flush()
 	}
+	c.text = uint32(len(t.row.texts))
+	t.row.texts = append(t.row.texts, texts...)
+	t.put(c)
 }
 
 // reason numbers a reason. The numbers are the teller's own.
@@ -138,7 +157,7 @@ func (t *teller) reason(name string) fold.Reason {
 	}
 	n := fold.Reason(min(len(t.numbers), maxReason))
 	t.numbers[name] = n
-	t.put(call{what: callReason, x: uint64(n)}, name)
+	t.putText(call{what: callReason, x: uint64(n)}, name)
 	return n
 }
 
@@ -148,10 +167,6 @@ const maxReason = 1<<15 - 1
 // newProc numbers a P.
 func (t *teller) newProc(p *fold.P) uint64 {
 	t.known++
-	if t.full == nil {
-		t.procs = append(t.procs, p)
-		return t.known - 1
-	}
 	t.row.procs = append(t.row.procs, p)
 	return t.known - 1
 }
@@ -238,7 +253,9 @@ func (t *teller) makeOwn(c *call, texts []string) {
 	case callLabel:
 		f.Label(c.time, c.g, texts[c.text])
 	case callTask:
-		f.Task(c.time, c.g, c.x, c.y, texts[c.text], stack)
+		f.Task(c.time, c.g, c.x, t.parent, texts[c.text], stack)
+	case callParent:
+		t.parent = c.x
 	case callTaskEnd:
 		f.TaskEnd(c.time, c.g, c.x)
 	case callRegion:
