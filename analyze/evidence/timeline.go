@@ -112,7 +112,9 @@ type Site struct {
 	FirstNS int64
 	LastNS  int64
 	Load    []uint32 // by slice, goroutines there, in units of 1/1000: 1000 is one all the time. Samples: their number
-	Top     []Share  // goroutines that were there most often, at most MaxShares. The counts of those that came late are lower bounds; behind the first 256 visits they are taken from one visit in eight. None of those that became ready.
+	// Goroutines that were there most often, at most MaxShares; none of a SiteReady. The counts of those that came late are lower bounds. After
+	// the first 256 visits one in eight is counted, as eight.
+	Top []Share
 }
 
 // MaxShares is the most goroutines that a row names.

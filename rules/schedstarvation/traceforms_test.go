@@ -70,10 +70,10 @@ func newSerial() *scene {
 
 func TestSerial(t *testing.T) {
 	checkForms(t, newSerial, []form{
-		{"as it is", same, "warning likely", "goroutine 7 computes 98 % of the time in compute, and 24.9 goroutines wait for it at a time, while only 1.02 run of 4"},
-		{"for answers", func(l *evidence.Timeline) { l.Sites[1].Reason = "chan receive" }, "warning likely", "24.9 goroutines"},
-		{"in a select", func(l *evidence.Timeline) { l.Sites[1].Reason = "select" }, "info possible", "24.9 goroutines"},
-		{"for a condition", func(l *evidence.Timeline) { l.Sites[1].Reason = "sync.(*Cond).Wait" }, "info possible", "24.9 goroutines"},
+		{"as it is", same, "warning likely", "goroutine 7 computes 98 % of the time in compute, and 25.0 goroutines wait for it at a time, while only 1.02 run of 4"},
+		{"for answers", func(l *evidence.Timeline) { l.Sites[1].Reason = "chan receive" }, "warning likely", "25.0 goroutines"},
+		{"in a select", func(l *evidence.Timeline) { l.Sites[1].Reason = "select" }, "info possible", "25.0 goroutines"},
+		{"for a condition", func(l *evidence.Timeline) { l.Sites[1].Reason = "sync.(*Cond).Wait" }, "info possible", "25.0 goroutines"},
 		{"for the network", func(l *evidence.Timeline) { l.Sites[1].Reason = "network" }, "", "0.0 others wait for it"},
 		{"half of them are woken by another", func(l *evidence.Timeline) {
 			l.Releases[0].Top[0].Count = 400

@@ -186,7 +186,7 @@ func (s *search) readsAnswers(site *evidence.Site, stack evidence.Stack) bool {
 // mayServe reports whether a goroutine may serve a connection: when the process accepts some, all but the one that runs main, tests, and
 // those that were started in the time of the trace by functions that do not accept.
 func (s *search) mayServe(goroutine int64) bool {
-	if true {
+	if !s.serves() {
 		return false
 	}
 	a, ok := s.line.Actor(goroutine)

@@ -56,9 +56,11 @@ func (l *Turns) ShortWaits(bits int) (count uint64, mean float64) {
 // MeanRun is how long it ran each turn.
 func (l *Turns) MeanRun() float64 { return float64(l.RunNS) / float64(max(l.Count, 1)) }
 
-// Occupied is how many goroutines the loop took up on average while it went round, away or on a processor. One that only goes round takes
-// up one.
-func (l *Turns) Occupied() float64 { return float64(l.WaitNS+l.RunNS) / float64(l.WindowNS()) }
+// Occupied is the share of its window for which the loop took up the goroutines that were there at once, away or on a processor: 1 of
+// goroutines that only go round.
+func (l *Turns) Occupied() float64 {
+	return float64(l.WaitNS+l.RunNS) / float64(l.WindowNS()) / float64(max(l.Peak, 1))
+}
 
 // Covered is the share of the slices in its window in which somebody was there.
 func (l *Turns) Covered(sliceNS int64) float64 {

@@ -122,6 +122,10 @@ func TestYieldsRunAsTheirGoroutines(t *testing.T) {
 	if got := l.Occupied(); got != 0.2 { // 100,000 ns away and as many on a processor
 		t.Errorf("occupied %v", got)
 	}
+	l.Peak = 4
+	if got := l.Occupied(); got != 0.05 {
+		t.Errorf("occupied %v of four goroutines", got)
+	}
 }
 
 func TestDeeds(t *testing.T) {

@@ -2,7 +2,6 @@ package fold
 
 import (
 	"bytes"
-	"fmt"
 	"reflect"
 	"slices"
 	"testing"
@@ -375,6 +374,6 @@ func TestReused(t *testing.T) {
 		lines[i] = f.Finish(50_000, slices.Values([]*G{main}), evidence.NewBuilder())
 	}
 	if !reflect.DeepEqual(lines[0], lines[1]) || lines[0].Ended != 38 {
-		t.Error(fmt.Sprintf("%+v", lines[0].Spawns))
+		t.Errorf("%+v", lines[0].Spawns)
 	}
 }

@@ -1,0 +1,87 @@
+package lockhot
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/gopostmortem/postmortem/analyze/diagnosis"
+	"github.com/gopostmortem/postmortem/analyze/evidence"
+)
+
+// diagnose runs the rule over a case of testdata, after a change of its Timeline, with limits set.
+func diagnose(t *testing.T, name string, limits map[string]float64, change func(*evidence.Timeline)) []diagnosis.Finding {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("testdata", name+".case"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := evidence.NewBuilder()
+	if err := evidence.ReadText(bytes.NewReader(text), b); err != nil {
+		t.Fatal(err)
+	}
+	c := b.Finish()
+	if change != nil {
+		change(c.Timeline)
+	}
+	set := map[string]float64{}
+	for limit, v := range limits {
+		set["lock-hot."+limit] = v
+	}
+	res, err := diagnosis.Run(context.Background(), c, []*diagnosis.Rule{Rule}, diagnosis.Options{Limits: set})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range res.NotChecked {
+		t.Fatalf("%s: %s", name, s.Why)
+	}
+	return res.Findings
+}
+
+// TestTraceLimits sets each limit just within and just beyond what a case has.
+func TestTraceLimits(t *testing.T) {
+	for _, tt := range []struct {
+		name, limit    string
+		within, beyond float64
+	}{
+		{"hit_trace_counters", "trace-span", 9.9, 10.1},
+		{"hit_trace_counters", "contended", 0.98, 1},
+		{"hit_trace_counters", "mean-waiters", 13.9, 14.1},
+		{"hit_trace_counters", "min-waits", 1999, 2001},
+		{"hit_trace_counters", "min-share", 0.9, 0.93},
+		{"hit_trace_counters", "max-hold", 0.5, 0.1},
+		{"hit_trace_write", "max-stop", 0.2, 0.05},
+		{"hit_trace_short_waits", "max-wait", 5, 1},
+		{"hit_trace_no_holds", "max-wait", 5, 1},
+	} {
+		for value, want := range map[float64]int{tt.within: 1, tt.beyond: 0} {
+			limits := map[string]float64{tt.limit: value}
+			if tt.limit == "max-stop" {
+				limits["max-wait"] = 0.5 // the waits behind the writes are short
+			}
+			if got := diagnose(t, tt.name, limits, nil); len(got) != want {
+				t.Errorf("%s with %s=%g: %d findings, want %d", tt.name, tt.limit, value, len(got), want)
+			}
+		}
+	}
+}
+
+// TestTraceHolders: holders that wait for the collector or for a processor make other diseases.
+func TestTraceHolders(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		part evidence.HoldPart
+		want int
+	}{
+		{"computing", evidence.HoldPart{State: evidence.ActRunning, NS: 9e9}, 1},
+		{"ready", evidence.HoldPart{State: evidence.ActReady, NS: 9e9}, 0},
+		{"collecting", evidence.HoldPart{State: evidence.ActBlocked, Reason: "GC mark assist wait for work", NS: 9e9}, 0},
+	} {
+		got := diagnose(t, "hit_trace_counters", nil, func(l *evidence.Timeline) { l.Releases[0].Parts = []evidence.HoldPart{tt.part} })
+		if len(got) != tt.want {
+			t.Errorf("holders that are %s: %d findings, want %d", tt.name, len(got), tt.want)
+		}
+	}
+}
