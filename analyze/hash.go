@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"sync/atomic"
 
 	"github.com/gopostmortem/postmortem/analyze/evidence"
 	"github.com/gopostmortem/postmortem/analyze/format"
@@ -21,20 +22,69 @@ const hashChunk = 4 << 20
 // of 3 GB costs more than diagnosing it: only outputs that print the sum ask for it. Call it before the Case is shared.
 // Errors are of type *format.Error, or the context's.
 func Hash(ctx context.Context, c *evidence.Case, paths []string, progress func(doing string, done, total int64)) error {
-	wanted := map[string]bool{}
-	for _, p := range paths {
-		wanted[p] = true
+	return startHash(ctx, paths, progress).Into(c, nil)
+}
+
+// Sums are the SHA-256 of files, while they are computed.
+type Sums struct {
+	done     chan struct{}
+	sums     map[string]hashed
+	progress atomic.Pointer[progressFunc]
+}
+
+type progressFunc func(doing string, done, total int64)
+
+// hashed is the sum of a file, or why there is none.
+type hashed struct {
+	sum string
+	err error
+}
+
+// StartHash begins to compute the SHA-256 of files on a thread of its own, so that it goes on while they are read.
+func StartHash(ctx context.Context, paths []string) *Sums { return startHash(ctx, paths, nil) }
+
+func startHash(ctx context.Context, paths []string, progress progressFunc) *Sums {
+	s := &Sums{done: make(chan struct{}), sums: map[string]hashed{}}
+	s.tell(progress)
+	go func() {
+		defer close(s.done)
+		for _, path := range paths {
+			if _, known := s.sums[path]; !known {
+				sum, err := hashFile(ctx, path, s.report)
+				s.sums[path] = hashed{sum, err}
+			}
+		}
+	}()
+	return s
+}
+
+func (s *Sums) tell(progress progressFunc) {
+	if progress != nil {
+		s.progress.Store(&progress)
 	}
+}
+
+// report tells the progress to who waits for it.
+func (s *Sums) report(doing string, done, total int64) {
+	if tell := s.progress.Load(); tell != nil {
+		(*tell)(doing, done, total)
+	}
+}
+
+// Into waits for the sums and fills them in as Hash does. From then on the progress is told, by another goroutine; it may be nil.
+func (s *Sums) Into(c *evidence.Case, progress func(doing string, done, total int64)) error {
+	s.tell(progress)
+	<-s.done
 	for i := range c.Sources {
-		s := &c.Sources[i]
-		if !wanted[s.Path] || s.SHA256 != "" {
-			continue
+		source := &c.Sources[i]
+		h, wanted := s.sums[source.Path]
+		if !wanted || source.SHA256 != "" {
+			continue // what came through a pipe has its sum
 		}
-		sum, err := hashFile(ctx, s.Path, progress)
-		if err != nil {
-			return err
+		if h.err != nil {
+			return h.err
 		}
-		s.SHA256 = sum
+		source.SHA256 = h.sum
 	}
 	return nil
 }

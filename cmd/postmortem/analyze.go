@@ -111,14 +111,17 @@ func (a *app) open(ctx context.Context, flags *readFlags, files []string, output
 	p := a.newProgress(flags.progress)
 	defer p.stop()
 	opt.Progress = p.report
+	if !wantSums(outputs) {
+		return analyze.Open(ctx, files, opt)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	sums := analyze.StartHash(ctx, files)
 	c, err := analyze.Open(ctx, files, opt)
 	if err != nil {
 		return nil, err
 	}
-	if wantSums(outputs) {
-		err = analyze.Hash(ctx, c, files, p.report)
-	}
-	return c, err
+	return c, sums.Into(c, p.report)
 }
 
 func (a *app) meta(run *analysis, c *evidence.Case, command string) report.Meta {

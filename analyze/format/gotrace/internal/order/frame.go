@@ -303,28 +303,29 @@ func (f *frames) chained(off int64) (batch, bool) {
 	}
 	b, seen := first, 0
 	for {
+		var next batch
+		last := b.cut || b.end() >= f.size
+		if !last { // where a batch ends tells sooner that it is none than what is in it
+			if next, ok, err = f.header(b.end()); err != nil || !ok || !b.before(&next) {
+				return first, false
+			}
+			last = next.first == EndOfGeneration
+		}
 		n := f.sound(&b)
 		if n < 0 {
 			return first, false
 		}
-		if seen += n; b.cut || b.end() >= f.size {
+		if seen += n; last || seen >= sureBytes {
 			return first, seen >= sureBytes
-		}
-		next, ok, err := f.header(b.end())
-		if err != nil || !ok {
-			return first, false
-		}
-		if next.first == EndOfGeneration {
-			return first, seen >= sureBytes
-		}
-		if next.gen != b.gen && next.gen != b.gen+1 || max(next.time, b.time)-min(next.time, b.time) > maxLeap {
-			return first, false
-		}
-		if seen >= sureBytes {
-			return first, true
 		}
 		b = next
 	}
+}
+
+// before reports whether a batch can be the next one.
+func (b *batch) before(next *batch) bool {
+	return next.first == EndOfGeneration ||
+		(next.gen == b.gen || next.gen == b.gen+1) && max(next.time, b.time)-min(next.time, b.time) <= maxLeap
 }
 
 // sound is how many bytes of a batch hold what they should; -1 when something else is among them.
