@@ -13,12 +13,16 @@ import (
 	"github.com/gopostmortem/postmortem/rules/ruletest"
 )
 
+// lenient are limits under which little sense is enough for a finding.
+var lenient = map[string]float64{"slow-dependency.max-others": 1e12, "slow-dependency.max-parallel": 1e12, "slow-dependency.max-running": 1e12,
+	"slow-dependency.min-busy": 1e-6, "lock-hog.contended": 1e-6, "lock-hog.mean-waiters": 1e-6, "lock-hot.contended": 1e-6, "lock-hot.mean-waiters": 1e-6}
+
 // TestRandomTimelines runs all rules over Timelines that make no sense. No rule may fail, and what is found must be fit to be printed.
 func TestRandomTimelines(t *testing.T) {
 	found := map[string]int{}
-	for seed := range uint64(300) {
+	for seed := range uint64(1500) {
 		c := randomTimeline(rand.New(rand.NewPCG(seed, 1)))
-		res, err := diagnosis.Run(context.Background(), c, rules.All(), diagnosis.Options{})
+		res, err := diagnosis.Run(context.Background(), c, rules.All(), diagnosis.Options{Limits: lenient})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -40,6 +44,7 @@ func TestRandomTimelines(t *testing.T) {
 			}
 		}
 	}
+	t.Logf("findings %v", found)
 	for _, rule := range []string{"lock-hog", "lock-hot", "slow-dependency"} {
 		if found[rule] == 0 {
 			t.Errorf("no Timeline gives a finding of %s: %v", rule, found)
@@ -137,7 +142,7 @@ func randomTimeline(rnd *rand.Rand) *evidence.Case {
 		r.stacks = append(r.stacks, b.Stack(ids, evidence.StackNote{}))
 	}
 	r.line.SliceNS, r.line.Procs = r.line.SpanNS/64, r.IntN(5)
-	r.line.RunNS, r.line.ReadyNS, r.line.Lost = r.ns(), r.ns(), uint64(r.IntN(3)/2)
+	r.line.RunNS, r.line.ReadyNS, r.line.Lost = r.ns()*uint64(r.IntN(2)), r.ns(), uint64(r.IntN(3)/2)
 	for range 1 + r.IntN(40) {
 		r.line.Sites = append(r.line.Sites, r.site())
 	}

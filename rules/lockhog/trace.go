@@ -94,9 +94,9 @@ func (r *traced) judge(l *derive.ContendedLock) {
 		r.p.Open("goroutines waited for %s for %s in all, and nobody was seen to let it go", l.Name, derive.Lasting(int64(l.WaitNS)))
 	case root.Lock.HoldNS > 0 && !root.Slow(long, stopped) && (v != stalled || !oneHold(root.Lock, l)):
 		r.p.Silent("%s is waited for, but seldom held for long (%s at a time): see lock-hot", l.Name, derive.Typical(&root.Lock.Holds, 0.5, root.Lock.MaxHold))
-	case root.Known > 0 && float64(root.Collector) >= known/2:
+	case root.Known > 0 && float64(root.Collector+root.Ready) >= known/2 && root.Collector >= root.Ready:
 		r.p.Silent("%s is waited for while its holders wait for the garbage collector: see gc-pressure", l.Name)
-	case root.Known > 0 && float64(root.Ready) >= known/2:
+	case root.Known > 0 && float64(root.Collector+root.Ready) >= known/2:
 		r.p.Silent("%s is waited for while its holders wait for a processor: see sched-starvation", l.Name)
 	default:
 		r.known(l, v, chain)

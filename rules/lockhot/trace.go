@@ -64,9 +64,9 @@ func (r *traced) judge(l *derive.ContendedLock) {
 	case r.share(l) < r.p.Limit("min-share"):
 		r.p.Silent("the waits for %s are %s of the time in which goroutines worked, wanted to or waited for it: it is not what they wait for most",
 			l.Name, derive.Percent(r.share(l)))
-	case root.Known > 0 && 2*root.Collector >= root.Known:
+	case root.Known > 0 && 2*(root.Collector+root.Ready) >= root.Known && root.Collector >= root.Ready:
 		r.p.Silent("%s is waited for while its holders wait for the garbage collector: see gc-pressure", l.Name)
-	case root.Known > 0 && 2*root.Ready >= root.Known:
+	case root.Known > 0 && 2*(root.Collector+root.Ready) >= root.Known:
 		r.p.Silent("%s is waited for while its holders wait for a processor: see sched-starvation", l.Name)
 	case root.Lock == l || r.line.ShareOf(root.Lock.BusyNS) < r.p.Limit("contended"): // a busy one further back has a finding of its own
 		r.p.Report(r.finding(l, root))

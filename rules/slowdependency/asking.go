@@ -73,12 +73,32 @@ func (s *search) survey() {
 				}
 			}
 		}
+		if waitsForNetwork(site, s.t.Places[i], stack) {
+			s.network += site.TotalNS
+		}
 		if writesToNetwork(stack) {
 			for _, share := range site.Top {
 				s.writers[share.Goroutine] += share.Count
 			}
 		}
 	}
+}
+
+// waitsForNetwork reports whether goroutines at a site wait for a connection other than one to accept, or resolve a name in C.
+func waitsForNetwork(site *evidence.Site, p derive.Spot, stack evidence.Stack) bool {
+	if p.Syscall == "cgo" || p.Syscall == "connect" {
+		return true
+	}
+	if site.Kind != evidence.SiteBlock || site.Reason != "network" {
+		return false
+	}
+	for i := range stack.Len() {
+		name := stack.At(i).Function
+		if strings.HasPrefix(name, "net.(*netFD).") || strings.HasPrefix(name, "net.(*rawConn).") {
+			return name != "net.(*netFD).accept"
+		}
+	}
+	return false
 }
 
 // writesToNetwork reports whether a stack is in a write to a connection.

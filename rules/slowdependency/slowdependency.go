@@ -34,8 +34,8 @@ var Rule = &diagnosis.Rule{
 		Fix: "Ask for what does not depend on each other at the same time, ask for several things in one request, keep answers that do not " +
 			"change, and give every call a deadline. If the answers themselves are slow, this is the peer's matter.",
 		Not: "Servers that wait for connections or for the next request of one, readers in the background, subscribers that only receive, " +
-			"many goroutines that wait at once (the work is not serial then), a job in the background while others go on at their own pace, and answers that come within min-wait. A lock that is held during the " +
-			"call is lock-hog.",
+			"many goroutines that wait at once (the work is not serial then), a job in the background while others go on at their own pace, " +
+			"clients that speak over a pipe in memory, and answers that come within min-wait. A lock that is held during the call is lock-hog.",
 		Before: "for _, part := range parts {\n\tanswer, err := client.Get(base + part) // one after the other\n\t// ...\n}",
 		After:  "for _, part := range parts {\n\tgroup.Go(func() error { return fetch(ctx, part) }) // all at once, with a deadline\n}",
 		Since:  "0.2.0",
@@ -82,9 +82,14 @@ type search struct {
 	t    *derive.Timeline
 	line *evidence.Timeline
 
-	accepting map[string]bool // functions that accept connections
-	writers   map[int64]uint64
+	accepting map[string]bool  // functions that accept connections
+	writers   map[int64]uint64 // how often goroutines write to the network
+	network   uint64           // time spent waiting for connections, or in C to resolve names
 }
+
+// networkShare is the part of the waits for answers in which somebody must wait for a connection: the reader of a client waits as long as
+// who asked. Answers over a pipe in memory come from the process itself.
+const networkShare = 0.5
 
 func (s *search) all() {
 	if float64(s.line.SpanNS) < s.p.Limit("min-span")*1e9 {
@@ -118,6 +123,9 @@ func (s *search) fires(a *asking) bool {
 		return false
 	case a.parallel() > s.p.Limit("max-parallel"):
 		s.p.Silent("%.1f goroutines at once wait for answers from the network at %s: the work is done side by side", a.parallel(), derive.Where(a.at))
+		return false
+	case float64(s.network) < networkShare*float64(a.total):
+		s.p.Silent("the answers at %s do not come over a connection that the process reads meanwhile", derive.Where(a.at))
 		return false
 	case float64(s.others(a)) > s.p.Limit("max-others")*float64(a.long):
 		s.p.Silent("the waits for answers from the network at %s do not keep the rest of the process from working", derive.Where(a.at))

@@ -209,6 +209,9 @@ func (t *Timeline) spot(kind evidence.SiteKind, reason string, stack evidence.St
 	if p.Syscall == "cgo" {
 		p.Doing.Activity = ActivityCgo
 	}
+	if kind == evidence.SiteBlock && p.Doing.Activity == ActivitySemaphore && collects(s) {
+		p.Doing.Activity = ActivityCollector
+	}
 	t.frames(&p, s)
 	p.Own = ownReasons[reason] || t.own(s, p)
 	return p
@@ -324,6 +327,21 @@ func parkedFor(s evidence.Stack) string {
 
 // parkingDepth is how far from the innermost frame the function stands that parks.
 const parkingDepth = 4
+
+// collects reports whether the runtime waits for a semaphore of its own in order to collect or to stop the world, in the name of whoever
+// allocated: runtime.gcMarkDone, runtime.gcStart, runtime.stopTheWorld (runtime/{mgc,proc}.go, Go 1.11 to 1.26).
+func collects(s evidence.Stack) bool {
+	for i := range s.Len() {
+		name := s.At(i).Function
+		if !isRuntime(Package(name)) {
+			return false
+		}
+		if strings.HasPrefix(name, "runtime.gc") || strings.HasPrefix(name, "runtime.stopTheWorld") || name == "runtime.GC" {
+			return true
+		}
+	}
+	return false
+}
 
 // writes reports whether the lock of a descriptor is asked for in order to write: who queues to read or to accept stands idle.
 func writes(s evidence.Stack) bool {

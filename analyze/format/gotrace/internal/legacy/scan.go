@@ -40,7 +40,9 @@ const (
 
 // Bounds of what is given to the reader.
 const (
-	maxProcs = 4096 // Ps, of each of which it tries the next event again and again; machines have some hundreds of processors
+	// maxProcs bounds the Ps, of each of which the reader tries the next event again and again, and for which it looks ahead from each
+	// system call: its work is at most the number of events by this. Machines have some hundreds of processors.
+	maxProcs = 4096
 	// maxRow bounds how many events may follow each other of which the reader tells nothing: goroutines that were there at the beginning,
 	// and neither waited nor ran. It calls itself for each, some hundred bytes of stack deep, and no program survives a stack of 1 GB.
 	maxRow  = 1 << 16

@@ -76,17 +76,23 @@ func (d *decoded) run(data []byte, time int64, c clock) (int, int64) {
 	at := 0
 	for at < len(data) {
 		k := data[at]
-		args := int(specs[k].args)
+		args := int(argsOf[k])
 		if args == noArgs {
 			break
 		}
 		var v [5]uint64
 		end := at + 1
-		for i := 0; i <= args; i++ {
-			if end < len(data) && data[end] < 0x80 { // most numbers have one byte
-				v[i] = uint64(data[end])
-				end++
-				continue
+		for i := range v[:args+1] {
+			if end+1 < len(data) { // most numbers have one byte, nearly all at most two
+				if b := data[end]; b < 0x80 {
+					v[i] = uint64(b)
+					end++
+					continue
+				} else if c := data[end+1]; c < 0x80 {
+					v[i] = uint64(b&0x7f) | uint64(c)<<7
+					end += 2
+					continue
+				}
 			}
 			x, n := uvarint(data[end:])
 			if n == 0 {

@@ -82,7 +82,7 @@ func (w *walk) header(at int) (next, end int, ok bool) {
 
 // firstEvent is the length of the event that data begin with; 0 when they begin with none.
 func firstEvent(data []byte) int {
-	args := int(specs[data[0]].args)
+	args := int(argsOf[data[0]])
 	if args == noArgs {
 		return 0
 	}

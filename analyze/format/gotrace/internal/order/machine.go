@@ -181,7 +181,7 @@ func (m *machine) goStart(t *thread, e *event, force bool) bool {
 		m.release(time, t, nil)
 	}
 	g.seq, g.status, g.on, t.g = seq{m.gen, e.a1}, goRunning, t, g
-	m.put(call{what: callRun, time: time, g: &g.fold})
+	m.next(callRun, time, &g.fold)
 	return true
 }
 
@@ -197,7 +197,8 @@ func (m *machine) goUnblock(t *thread, e *event, force bool) bool {
 		m.unbind(g)
 	}
 	g.seq, g.status = seq{m.gen, e.a1}, goRunnable
-	m.put(call{what: callUnblock, time: time, g: &g.fold, by: t.by(), a: uint32(m.stack(uint64(e.a2)))})
+	c := m.next(callUnblock, time, &g.fold)
+	c.by, c.a = t.by(), uint32(m.stack(uint64(e.a2)))
 	return true
 }
 
@@ -223,11 +224,15 @@ func (m *machine) goLeave(t *thread, e *event, force bool) bool {
 	t.g = nil
 	if e.kind == GoBlock {
 		g.status = goWaiting
-		m.put(call{what: callBlock, time: time, g: &g.fold, b: uint32(m.reasonOf(e.a0, e.kind)), a: uint32(m.stack(e.a1))})
+		reason := m.reasonOf(e.a0, e.kind) // which may be a call of its own
+		c := m.next(callBlock, time, &g.fold)
+		c.b, c.a = uint32(reason), uint32(m.stack(e.a1))
 		return true
 	}
 	g.status = goRunnable
-	m.put(call{what: callYield, time: time, g: &g.fold, b: uint32(m.reasonOf(e.a0, e.kind)), a: uint32(m.stack(e.a1))})
+	reason := m.reasonOf(e.a0, e.kind) // which may be a call of its own
+	c := m.next(callYield, time, &g.fold)
+	c.b, c.a = uint32(reason), uint32(m.stack(e.a1))
 	return true
 }
 
@@ -245,7 +250,7 @@ func (m *machine) syscallBegin(t *thread, e *event, force bool) bool {
 	}
 	m.restate(time, g, goRunning)
 	g.status = goSyscall
-	m.put(call{what: callSyscall, time: time, g: &g.fold, a: uint32(m.stack(e.a1))})
+	m.next(callSyscall, time, &g.fold).a = uint32(m.stack(e.a1))
 	return true
 }
 
@@ -272,7 +277,7 @@ func (m *machine) syscallEnd(t *thread, e *event, force bool) bool {
 	if blocked {
 		g.status, t.g = goRunnable, nil
 	}
-	m.put(call{what: callSysexit, time: time, g: &g.fold, flag: blocked})
+	m.next(callSysexit, time, &g.fold).flag = blocked
 	return true
 }
 
@@ -327,7 +332,8 @@ func (m *machine) goSwitch(t *thread, e *event, force bool) bool {
 		m.restate(time, next, goWaiting)
 		m.unbind(next)
 	}
-	m.put(call{what: callUnblock, time: time, g: &next.fold, by: t.by(), a: uint32(0)})
+	c := m.next(callUnblock, time, &next.fold)
+	c.by, c.a = t.by(), uint32(0)
 	time = m.r.tick(e.time)
 	t.g = nil
 	switch {
@@ -342,7 +348,7 @@ func (m *machine) goSwitch(t *thread, e *event, force bool) bool {
 	}
 	time = m.r.tick(e.time)
 	next.seq, next.status, next.on, t.g = seq{m.gen, e.a1}, goRunning, t, next
-	m.put(call{what: callRun, time: time, g: &next.fold})
+	m.next(callRun, time, &next.fold)
 	return true
 }
 

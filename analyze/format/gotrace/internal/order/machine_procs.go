@@ -167,7 +167,7 @@ func (m *machine) annotation(t *thread, e *event) {
 	time := m.tell(t, e, 0)
 	switch e.kind {
 	case HeapAlloc:
-		m.put(call{what: callHeap, time: time, x: e.a0})
+		m.next(callHeap, time, nil).x = e.a0
 	case HeapGoal:
 		m.put(call{what: callGoal, time: time, x: e.a0})
 	case ProcsChange:

@@ -53,13 +53,14 @@ const (
 // calls is a row of calls with what they name.
 type calls struct {
 	list  []call
+	n     int // of list that are meant
 	texts []string
 	procs []*fold.P // that are new
 }
 
 // Numbers of rows and of calls in one: enough to make the hand-over cheap, few enough to stay in the processor's cache.
 const (
-	callsInRow = 2048
+	callsInRow = 512
 	rows       = 4
 )
 
@@ -73,6 +74,7 @@ type teller struct {
 	known   uint64 // Ps that were numbered
 
 	row  *calls
+	n    int         // calls in the row
 	full chan *calls // nil: by the thread that reads
 	free chan *calls
 	done chan struct{}
@@ -93,7 +95,7 @@ func (t *teller) start() {
 	go t.run()
 }
 
-func newRow() *calls { return &calls{list: make([]call, 0, callsInRow)} }
+func newRow() *calls { return &calls{list: make([]call, callsInRow)} }
 
 func (t *teller) run() {
 	defer close(t.done)
@@ -106,11 +108,11 @@ func (t *teller) run() {
 // makeAll makes the calls of a row, and empties it.
 func (t *teller) makeAll(row *calls) {
 	t.procs = append(t.procs, row.procs...)
-	for i := range row.list {
+	for i := range row.list[:row.n] {
 		t.make(&row.list[i], row.texts)
 	}
 	clear(row.texts)
-	row.list, row.texts, row.procs = row.list[:0], row.texts[:0], row.procs[:0]
+	row.texts, row.procs = row.texts[:0], row.procs[:0]
 }
 
 // close makes the calls that are left. After it the Folder may be used.
@@ -124,6 +126,7 @@ func (t *teller) close() {
 
 // flush makes the calls so far, or hands them over.
 func (t *teller) flush() {
+	t.row.n, t.n = t.n, 0
 	if t.full == nil {
 		t.makeAll(t.row)
 		return
@@ -132,22 +135,26 @@ func (t *teller) flush() {
 	t.row = <-t.free
 }
 
-// put makes a call.
-func (t *teller) put(c call) {
-	if len(t.row.list) == callsInRow {
+// next is the place of the next call. It may hold what an earlier one has left: each call looks only at the fields that it has.
+func (t *teller) next(w what, time int64, g *fold.G) *call {
+	if t.n == callsInRow {
 		t.flush()
 	}
-	t.row.list = append(t.row.list, c)
+	c := &t.row.list[t.n]
+	t.n++
+	c.what, c.time, c.g = w, time, g
+	return c
 }
+
+// put makes a call.
+func (t *teller) put(c call) { *t.next(c.what, c.time, c.g) = c }
 
 // putText makes a call with texts.
 func (t *teller) putText(c call, texts ...string) {
-	if len(t.row.list) == callsInRow {
-		t.flush()
-	}
+	place := t.next(c.what, c.time, c.g)
 	c.text = uint32(len(t.row.texts))
 	t.row.texts = append(t.row.texts, texts...)
-	t.put(c)
+	*place = c
 }
 
 // reason numbers a reason. The numbers are the teller's own.

@@ -103,6 +103,14 @@ func makeSpecs(known map[Kind]spec) (table [256]spec) {
 	return table
 }
 
+// argsOf is how many numbers the events of a kind have, apart from the names: the decoder looks at nothing else.
+var argsOf = func() (args [256]int8) {
+	for k := range specs {
+		args[k] = specs[k].args
+	}
+	return args
+}()
+
 // String is the name of the event.
 func (k Kind) String() string { return specs[k].name }
 
