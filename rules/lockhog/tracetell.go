@@ -46,11 +46,19 @@ func (r *traced) workOf(h *derive.Holding) work {
 		w.what = "does what the trace does not tell"
 		r.writing(h.Lock, &w)
 	}
-	if w.at.Function == "" {
-		w.at, _ = r.t.Open(r.t.Waker(w.release))
+	if !r.named(w.spot) { // in a trace that was cut names may be missing
+		if waker := r.t.Waker(w.release); w.at.Function == "" || r.named(waker) {
+			w.at, _ = r.t.Open(waker)
+		}
 	}
 	r.hidden(h.Lock, &w)
 	return w
+}
+
+// named reports whether the user's line of a stack is known.
+func (r *traced) named(p derive.Spot) bool {
+	at, ok := r.t.Frame(p, p.User)
+	return ok && at.Function != ""
 }
 
 // hidden corrects work of which nobody can say whether it is computing or short system calls, in traces of old versions. Calls that the

@@ -58,7 +58,7 @@ func read(ctx context.Context, in format.Input, to *evidence.Builder) error {
 	f.Lost(stats.Forced)
 	line := f.Finish(stats.End, r.Live, to)
 	line.Events, line.WallNS = stats.Events, stats.WallNS
-	line.NoNames = stats.Partial > 0
+	line.NoNames = stats.Partial > 0 || stats.Nameless > 0
 	line.Form = form(stats.Version)
 	to.Timeline(line)
 	tellBuild(to)

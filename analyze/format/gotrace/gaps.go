@@ -35,6 +35,9 @@ func tellGaps(s order.Stats, to *evidence.Builder) {
 		to.Gap(fmt.Sprintf("names of functions in %d of %d parts of the trace", s.Partial, s.Generations),
 			"their tables are missing: waits are counted there by stacks without names, so that rules say less of them")
 	}
+	if s.Nameless > 0 {
+		to.Gap(fmt.Sprintf("names of functions in %d frames", s.Nameless), "the table that they stand in is not whole")
+	}
 	if s.Guessed {
 		to.Gap("the frequency of the clock", "it stands at the end of what is missing; times are computed with the usual one of 64 ns a tick")
 	}

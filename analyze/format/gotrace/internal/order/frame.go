@@ -12,6 +12,8 @@ type batch struct {
 	first Kind   // first byte of the data: what the batch holds
 	exp   bool   // of an experiment
 	cut   bool   // the file ends within it
+	// orphan says that its header is lost: its thread is made up, and its time a guess; see align.
+	orphan bool
 }
 
 // end is the offset of what follows the batch.
@@ -274,7 +276,7 @@ func (f *frames) tail(from, to int64, next *batch) (batch, bool) {
 	if n < sureBytes || start >= len(data) {
 		return batch{}, false
 	}
-	b := batch{gen: next.gen, m: firstOrphan + f.orphan, off: from + int64(start), size: n, first: Kind(data[start])}
+	b := batch{gen: next.gen, m: firstOrphan + f.orphan, off: from + int64(start), size: n, first: Kind(data[start]), orphan: true}
 	f.orphan++
 	b.time = next.time - min(next.time, ticks(data[start:]))
 	return b, true

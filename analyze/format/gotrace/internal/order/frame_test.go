@@ -113,3 +113,48 @@ func FuzzRead(f *testing.F) {
 		}
 	})
 }
+
+// TestAlign takes the header of one batch after the other away from a real trace: its events come back at about the time that they had.
+func TestAlign(t *testing.T) {
+	data := realTrace(t)
+	whole, _ := batchesOf(t, data)
+	checked := 0
+	for i, b := range whole {
+		if b.size < 4096 || specs[b.first].args == noArgs || i == 0 {
+			continue
+		}
+		spoilt := bytes.Clone(data)
+		clear(spoilt[whole[i-1].end():b.off])
+		r := generations{frames: frames{file: bytes.NewReader(spoilt), size: int64(len(spoilt)), at: int64(headerSize)}}
+		for {
+			g, err := r.next()
+			if err != nil {
+				break
+			}
+			for _, o := range g.batches {
+				if !o.orphan {
+					continue
+				}
+				checked++
+				const near = uint64(50 * time.Millisecond / 64) // ticks
+				if off := max(o.time, b.time) - min(o.time, b.time); off > near {
+					t.Errorf("batch %d of thread %d is off by %d ticks", i, b.m, off)
+				}
+			}
+		}
+	}
+	if checked == 0 {
+		t.Error("no batch is long enough")
+	}
+	t.Logf("%d batches without a header", checked)
+}
+
+func TestBetween(t *testing.T) {
+	for _, test := range []struct{ low, high, guess, want uint64 }{
+		{100, 200, 7, 150}, {100, math.MaxUint64, 7, 100}, {0, 200, 7, 200}, {0, math.MaxUint64, 7, 7}, {200, 100, 7, 200},
+	} {
+		if got := between(test.low, test.high, test.guess); got != test.want {
+			t.Errorf("between %d and %d or %d: %d, want %d", test.low, test.high, test.guess, got, test.want)
+		}
+	}
+}

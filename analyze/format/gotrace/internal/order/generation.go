@@ -2,7 +2,9 @@ package order
 
 import (
 	"errors"
+	"fmt"
 	"io"
+	"slices"
 )
 
 // generation is the batches of one generation and the tables that they refer to.
@@ -12,6 +14,7 @@ type generation struct {
 	tables  tables
 	minTime uint64 // ticks
 	end     int64  // offset of what follows
+	cut     bool   // the file ends within one of its batches
 	partial bool   // it has no end: the file was cut, or its end is damaged
 	broken  bool   // something is missing before it
 	overrun bool   // its tables were too large to keep
@@ -70,8 +73,7 @@ func (r *generations) next() (*generation, error) {
 	if r.spill != nil {
 		g.end = r.spill.off
 	}
-	r.finish(g)
-	return g, nil
+	return g, r.finish(g)
 }
 
 // batch is the next batch, the one that was read too early first.
@@ -85,7 +87,7 @@ func (r *generations) batch() (batch, error) {
 }
 
 // finish completes what the generation does not say itself.
-func (r *generations) finish(g *generation) {
+func (r *generations) finish(g *generation) error {
 	g.partial = len(g.batches) > 0 && (g.tables.texts == 0 || g.tables.clock == 0) // the last one of a trace may hold nothing but its clock
 	if n := len(r.frames.damage); n > r.damaged {
 		r.damaged, r.spoilt = n, true
@@ -101,14 +103,22 @@ func (r *generations) finish(g *generation) {
 	}
 	r.clock = g.tables.clock
 	g.tables.sortSamples()
+	if !slices.ContainsFunc(g.batches, func(b batch) bool { return b.orphan }) {
+		return nil
+	}
+	if err := g.align(r.frames.file); err != nil {
+		return fmt.Errorf("finding the time of a batch without a header: %w", err)
+	}
+	return nil
 }
 
 // add takes in a batch: its place when it holds events, its content when it holds a table.
 func (r *generations) add(g *generation, b *batch) error {
-	if g.gen == 0 {
-		g.gen, g.minTime = b.gen, b.time
+	g.gen = b.gen
+	if !b.orphan && (g.minTime == 0 || b.time < g.minTime) {
+		g.minTime = b.time
 	}
-	g.minTime = min(g.minTime, b.time)
+	g.cut = g.cut || b.cut
 	if b.exp || b.size == 0 {
 		return nil
 	}

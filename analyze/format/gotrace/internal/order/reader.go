@@ -32,6 +32,7 @@ type Stats struct {
 	Damage   []Damage // stretches of the file without batches
 	Partial  int      // generations without names or clock
 	Broken   int      // generations with something missing inside or before them
+	Nameless uint64   // frames whose functions are in no table
 	Cut      bool     // the file ends within a batch
 	Overrun  bool     // tables were too large to keep
 	Refused  uint64   // events of goroutines beyond those that are kept, and stacks beyond those
@@ -137,6 +138,7 @@ func (r *Reader) finish() {
 	}
 	r.stats.End = r.last
 	r.stats.Refused += r.stacks.refused
+	r.stats.Nameless = r.stacks.nameless
 }
 
 // generation tells all of a generation.
@@ -187,9 +189,7 @@ func (r *Reader) count(g *generation) {
 	}
 	r.stats.Overrun = r.stats.Overrun || g.overrun
 	r.stats.Guessed = r.stats.Guessed || g.tables.guessed
-	for i := range g.batches {
-		r.stats.Cut = r.stats.Cut || g.batches[i].cut
-	}
+	r.stats.Cut = r.stats.Cut || g.cut
 	if r.stats.Generations == 1 {
 		r.stats.Start = t.clock.ns(g.minTime)
 		if t.hasWall {

@@ -205,6 +205,8 @@ type interner struct {
 	seed    maphash.Seed
 	scratch []uint32
 	refused uint64 // stacks beyond maxStacks
+
+	nameless uint64 // frames whose functions are in no table
 }
 
 // Bounds of the distinct stacks of a trace and of their frames. The most stacks seen in a real one are some ten thousand.
@@ -261,7 +263,11 @@ func (in *interner) frameNumbers(t *tables, raw []byte, id uint64) []uint32 {
 			v[i], n = uvarint(raw)
 			raw = raw[max(n, 1):]
 		}
-		in.scratch = append(in.scratch, in.frame(fold.Frame{PC: v[0], Func: t.strings.get(v[1]), File: t.strings.get(v[2]), Line: int(v[3])}))
+		f := fold.Frame{PC: v[0], Func: t.strings.get(v[1]), File: t.strings.get(v[2]), Line: int(v[3])}
+		if f.Func == "" && v[1] != 0 {
+			in.nameless++
+		}
+		in.scratch = append(in.scratch, in.frame(f))
 	}
 	return in.scratch
 }
