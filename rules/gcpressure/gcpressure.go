@@ -24,7 +24,8 @@ var Rule = &diagnosis.Rule{
 			"enough. The objects on the heap of a core are counted, so that the finding says what is kept alive.\n\n" +
 			"In an execution trace: collections in progress most of the time, goroutines that help them for a good part of their running time (or " +
 			"marking that takes a fifth of the processors), and goals hardly above what each collection leaves alive. The lines are those that " +
-			"help, which are those that allocate. How many collections there are says nothing.",
+			"help, which are those that allocate. How many collections there are says nothing: a few long ones weigh as much. Or, whatever room there is: a " +
+			"program that calls runtime.GC or debug.FreeOSMemory so often that the collector takes a tenth of the processors, with the line that calls it.",
 		Hurts: "The collector takes up to half of the processors (the runtime caps it there), allocating goroutines work for it before " +
 			"they work for themselves, and nothing is gained.",
 		Confirm: "GODEBUG=gctrace=1 prints every collection with its goal and its share; `postmortem heap CORE` or a heap " +
@@ -33,7 +34,7 @@ var Rule = &diagnosis.Rule{
 			"allocate much, reuse buffers (sync.Pool). The limit is a soft one: it should leave room above the live heap.",
 		Not: "A program that allocates much and collects a few times a second, a collection that happens to run, a live heap near a goal " +
 			"that is twice what survived: that is how the pacer works. A forced runtime.GC now and then. In a trace: the quick collections of a " +
-			"start-up, a benchmark that does nothing but allocate (its goals are twice what is alive), tests that call runtime.GC.",
+			"start-up, a benchmark that does nothing but allocate (its goals are twice what is alive), tests and benchmarks that call runtime.GC.",
 		Before: "debug.SetMemoryLimit(1 << 30) // while sessions keep 1 GiB alive",
 		After:  "debug.SetMemoryLimit(2 << 30)\nsessions.Limit(100_000) // and evict",
 		Since:  "0.1.0",
@@ -54,6 +55,18 @@ var Rule = &diagnosis.Rule{
 			Origin: "some cycles of a heap of any size"},
 		{Name: "min-cycles", Doc: "of a trace: collections that it must show", Default: 8,
 			Origin: "start-up has three to five while the heap grows from 4 MiB; on a busy host one may last a second"},
+		{Name: "few-cycles", Doc: "of a trace: collections that are enough when they are long, see long-share and long-assist", Default: 3,
+			Origin: "one may have met a moment; room is an average over those that ended"},
+		{Name: "long-share", Doc: "of a trace: share of the time in which a collection must be in progress, when there are few", Default: 0.6,
+			Origin: "twice mark-share: a few that follow one another without a break"},
+		{Name: "long-assist", Doc: "of a trace: share of their running time in which goroutines must help, when there are few collections", Default: 0.3,
+			Origin: "twice assist-share"},
+		{Name: "forced-cycles", Doc: "of a trace: collections, most of which the program asks for, from which that is a habit", Default: 5,
+			Origin: "a test or a benchmark calls runtime.GC once or twice around what it measures"},
+		{Name: "forced-per-second", Doc: "of a trace: how many of these there must be in a second", Default: 1,
+			Origin: "who empties caches once a minute, or before a measurement, makes far fewer; measured: 4 and 27 where it hurts"},
+		{Name: "forced-share", Doc: "of a trace: share of the processor time that marking must take when most collections are asked for", Default: 0.1,
+			Origin: "background marking takes a quarter while it runs (runtime/mgcpacer.go, gcBackgroundUtilization): two fifths of the time in it"},
 		{Name: "room", Doc: "of a trace: the goals that collections set divided by what they left alive, on average over the bytes, up to which there is no room",
 			Default: 1.4, Origin: "measured: heaps at a limit 1.05 to 1.11, and 1.25 when their start-up is in the trace; GOGC=100 gives 2, GOGC=50 1.5"},
 		{Name: "likely-room", Doc: "of a trace: the same, up to which it is likely", Default: 1.25, Origin: "measured, see room; above, GOGC may be small on purpose"},
@@ -71,8 +84,10 @@ func run(p *diagnosis.Pass) error {
 	if err != nil {
 		return err
 	}
+	both := derive.NewBeside(p)
+	defer both.Flush()
 	if t.Line != nil {
-		(&course{p: p, t: t, line: t.Line, gc: &t.Line.GC}).judge()
+		(&course{p: p, both: both, t: t, line: t.Line, gc: &t.Line.GC}).judge()
 		if p.Case.Heap == nil {
 			return nil
 		}
@@ -88,7 +103,7 @@ func run(p *diagnosis.Pass) error {
 		p.Silent("%s", g.silence())
 		return nil
 	}
-	p.Report(g.finding())
+	both.Report(g.finding())
 	return nil
 }
 

@@ -13,6 +13,7 @@ import (
 // course is one run of the rule over a Timeline.
 type course struct {
 	p    *diagnosis.Pass
+	both *derive.Beside
 	t    *derive.Timeline
 	line *evidence.Timeline
 	gc   *evidence.GCWork
@@ -45,17 +46,20 @@ func (s *course) room() float64 {
 }
 
 // judge wants both halves of the disease, as on a core: no room, and a collector that runs all the time. The number of cycles is none of
-// them: a small heap has many, and a busy one that doubles has the same share of marking as one at its limit.
+// them: a small heap has many, and a busy one that doubles has the same share of marking as one at its limit. A program that asks for most
+// collections itself is judged by what they cost.
 func (s *course) judge() {
 	busy := s.assist() >= s.p.Limit("assist-share") || s.processors() >= s.p.Limit("processor-share")
-	forced, _ := s.forced()
+	forced, sites := s.forced()
 	switch {
 	case float64(s.line.SpanNS) < 1e6*s.p.Limit("min-span-ms"):
 		s.p.Silent("the timeline is %s long: too short to tell", derive.Lasting(s.line.SpanNS))
+	case forced > 0 && 2*forced >= uint64(s.gc.Cycles):
+		s.force(forced, sites)
 	case s.active() < s.p.Limit("mark-share") || !busy:
 		s.p.Silent("a collection was in progress for %s of the time, and goroutines helped it for %s of theirs", derive.Percent(s.active()),
 			derive.Percent(s.assist()))
-	case float64(s.gc.Cycles) < s.p.Limit("min-cycles"):
+	case !s.enough():
 		s.p.Silent("there were %s only: a long one says little", derive.Count(s.gc.Cycles, "collection", "collections"))
 	case s.gc.Marked == 0:
 		s.p.Open("a collection was in progress for %s of the time, and whether there is room above the live heap is not in this evidence",
@@ -63,22 +67,16 @@ func (s *course) judge() {
 	case s.room() > s.p.Limit("room"):
 		s.p.Silent("a collection was in progress for %s of the time, but each left room: the goal is %.1f times what is alive. The program allocates much",
 			derive.Percent(s.active()), s.room())
-	case 2*forced >= uint64(s.gc.Cycles):
-		s.p.Silent("%d of %d collections were asked for by runtime.GC", forced, s.gc.Cycles)
 	default:
-		s.p.Report(s.finding())
+		s.both.Hold(s.finding())
 	}
 }
 
-// forced is how many collections the program asked for itself: who calls runtime.GC waits until it ends (runtime/mgc.go).
-func (s *course) forced() (n uint64, sites []int) {
-	for i := range s.line.Sites {
-		if site := &s.line.Sites[i]; site.Kind == evidence.SiteBlock && site.Reason == "wait until GC ends" {
-			n += site.Count
-			sites = append(sites, i)
-		}
-	}
-	return n, sites
+// enough reports whether the collections that were seen say something: many, or a few that follow one another and that goroutines have to help
+// for a large part of their time.
+func (s *course) enough() bool {
+	return float64(s.gc.Cycles) >= s.p.Limit("min-cycles") || float64(s.gc.Done) >= s.p.Limit("few-cycles") &&
+		s.active() >= s.p.Limit("long-share") && s.assist() >= s.p.Limit("long-assist")
 }
 
 // helpers are the sites where goroutines were made to help: the longest first.

@@ -23,6 +23,13 @@ var traceLimits = []diagnosis.Limit{
 		Origin: "a mutex whose first waiter stands for over 1 ms goes into starvation mode (starvationThresholdNs, sync/mutex.go)"},
 	{Name: "min-stop", Doc: "the same, in milliseconds, where holders stand in calls or are blocked for most of the time instead of computing", Default: 0.2,
 		Origin: "a write to a buffer of the kernel takes a tenth of it; what takes longer waits for a device or for somebody"},
+	{Name: "usual-stop", Doc: "milliseconds of the median hold of places that have half of the held time, from which short waits are told as well: of holders that stand " +
+		"in calls or are blocked for most of the time (of those that compute it is min-hold)", Default: 0.05,
+		Origin: "a write to a buffer of the kernel takes less than half of it, an fsync to the fastest disk more"},
+	{Name: "brief-share", Doc: "share of the time in which goroutines worked, wanted to, or waited for the lock, that the waits must have where they are short",
+		Default: 0.5, Origin: "under half, the processors and not the lock are what goroutines wait for"},
+	{Name: "processors-full", Doc: "share of the processors' time that goroutines ran, while at least one more was ready on average, from which short waits are not told: the processors are what there is too little of",
+		Default: 0.85, Origin: "hot locks left a quarter of the processors without work or more; programs that compute on all of them filled nine tenths"},
 	{Name: "writer-waits", Doc: "waits of writers for an RWMutex that there must be", Default: 10, Origin: "writers are few where an RWMutex is right"},
 	{Name: "writer-wait", Doc: "milliseconds that half of the waits of writers must last", Default: 10, Origin: "one forced preemption (forcePreemptNS, runtime/proc.go)"},
 	{Name: "writer-busy", Doc: "share of the span in which a writer must wait", Default: 0.3,
@@ -50,6 +57,7 @@ const (
 	writers           // writers of an RWMutex do not get in
 	stalled           // single long queues
 	windowed          // there is a queue for a good part of the time, and then no more
+	brief             // there is a queue most of the time; its waits are short, and yet it is slow work that they wait for
 )
 
 // traced is one run of the rule over a Timeline.
@@ -60,6 +68,7 @@ type traced struct {
 	line     *evidence.Timeline
 	blamed   map[*derive.ContendedLock]int // root lock -> index in findings
 	findings []diagnosis.Finding
+	said     bool // why the rule is silent; of several locks the one with the longest waits says it
 }
 
 func runTrace(p *diagnosis.Pass, t *derive.Timeline) {
@@ -82,25 +91,63 @@ func runTrace(p *diagnosis.Pass, t *derive.Timeline) {
 
 // judge reports a lock, or adds it to the finding that already blames the lock at the root.
 func (r *traced) judge(l *derive.ContendedLock) {
-	v := r.figure(l)
-	if v == quiet {
+	v, crowded := r.figure(l), r.crowded(l)
+	if v == quiet && !crowded {
+		r.passed(l, "")
 		return
 	}
 	chain := r.t.Behind(l)
 	root := &chain[len(chain)-1]
 	known, long, stopped := float64(root.Known), r.p.Limit("min-hold")*1e6, r.p.Limit("min-stop")*1e6
+	steady := crowded && root.Lock.HoldNS > 0 && root.Steady(long, r.p.Limit("usual-stop")*1e6)
+	if v == quiet && steady {
+		v = brief
+	}
 	switch {
+	case v == quiet:
+		r.passed(l, ": see lock-hot")
 	case len(root.Lock.Releases) == 0:
 		r.p.Open("goroutines waited for %s for %s in all, and nobody was seen to let it go", l.Name, derive.Lasting(int64(l.WaitNS)))
-	case root.Lock.HoldNS > 0 && !root.Slow(long, stopped) && (v != stalled || !oneHold(root.Lock, l)):
-		r.p.Silent("%s is waited for, but seldom held for long (%s at a time): see lock-hot", l.Name, derive.Typical(&root.Lock.Holds, 0.5, root.Lock.MaxHold))
+	case root.Lock.HoldNS > 0 && !steady && !root.Slow(long, stopped) && (v != stalled || !oneHold(root.Lock, l)):
+		r.silent("%s is waited for, but seldom held for long (%s at a time): see lock-hot", l.Name, derive.Typical(&root.Lock.Holds, 0.5, root.Lock.MaxHold))
 	case root.Known > 0 && float64(root.Collector+root.Ready) >= known/2 && root.Collector >= root.Ready:
-		r.p.Silent("%s is waited for while its holders wait for the garbage collector: see gc-pressure", l.Name)
+		r.silent("%s is waited for while its holders wait for the garbage collector: see gc-pressure", l.Name)
 	case root.Known > 0 && float64(root.Collector+root.Ready) >= known/2:
-		r.p.Silent("%s is waited for while its holders wait for a processor: see sched-starvation", l.Name)
+		r.silent("%s is waited for while its holders wait for a processor: see sched-starvation", l.Name)
 	default:
 		r.known(l, v, chain)
 	}
+}
+
+// silent says why the rule reports nothing, once.
+func (r *traced) silent(format string, args ...any) {
+	if !r.said {
+		r.said = true
+		r.p.Silent(format, args...)
+	}
+}
+
+// passed says what speaks against a lock that is waited for most of the time and is no finding.
+func (r *traced) passed(l *derive.ContendedLock, see string) {
+	each := ""
+	if l.Several > 1 {
+		each = " for each"
+	}
+	if busy := r.line.ShareOf(l.BusyNS); busy >= r.p.Limit("contended") {
+		r.silent("%s is waited for in %s of the time, by %.1f goroutines on average%s; half of its %s lasted under %s%s", l.Name, derive.Percent(busy),
+			l.Mean(r.line)/l.Several, each, derive.Count(int(l.Waits), "wait", "waits"), derive.Typical(&l.Hist, 0.5, l.MaxWait), see)
+	}
+}
+
+// crowded reports whether so many wait for a lock all the time that the queue outweighs what the process does, however short each wait is.
+func (r *traced) crowded(l *derive.ContendedLock) bool {
+	return r.queued(l) && r.hurt(l) >= r.p.Limit("brief-share") && !r.t.Saturated(r.p.Limit("processors-full"))
+}
+
+// queued reports whether there is a queue for the lock most of the time.
+func (r *traced) queued(l *derive.ContendedLock) bool {
+	return r.line.ShareOf(l.BusyNS) >= r.p.Limit("contended") && l.Mean(r.line)/l.Several >= r.p.Limit("mean-waiters") &&
+		float64(l.Waits) >= r.p.Limit("min-waits")
 }
 
 // oneHold reports whether a single hold explains the longest wait.
@@ -119,10 +166,8 @@ func (r *traced) figure(l *derive.ContendedLock) verdict {
 	if l.HoldNS == 0 {
 		typical = float64(l.Hist.Quantile(0.5)) / 1e6 // no holds tell a hot lock apart
 	}
-	busy := r.line.ShareOf(l.BusyNS)
 	switch {
-	case busy >= r.p.Limit("contended") && mean >= r.p.Limit("mean-waiters") &&
-		float64(l.Waits) >= r.p.Limit("min-waits") && typical >= r.p.Limit("typical-wait"):
+	case r.queued(l) && typical >= r.p.Limit("typical-wait"):
 		return sustained
 	case r.writersStarve(l):
 		return writers
@@ -204,12 +249,12 @@ func (r *traced) finding(l *derive.ContendedLock, v verdict, chain []derive.Hold
 		Affected:   l.Peak,
 		Claim:      r.claim(l, v, chain, work),
 		Because:    r.because(l, v, chain, work),
-		Against:    r.against(l, root, work),
+		Against:    r.against(l, v, root, work),
 		Locations:  r.locations(l, chain, work),
-		Confidence: r.confidence(l, chain, work),
+		Confidence: r.confidence(l, v, chain, work),
 		Severity:   r.severity(l, v, root, work),
-		Fix:        fixFor(l, root, v),
-		Next:       []string{"go tool trace -pprof=sync TRACE > sync.pprof && go tool pprof -top sync.pprof shows the waits of all locks by stack"},
+		Fix:        fixFor(l, root, v, work),
+		Next:       []string{"postmortem profile mutex-holder -o mutex-holder.pb.gz FILE"},
 	}
 	if f.Confidence < diagnosis.Likely {
 		f.Settle = "a mutex profile (runtime.SetMutexProfileFraction) names who held the lock"
@@ -223,9 +268,12 @@ const (
 		"writes, a bounded queue, a count of dropped lines), log less on the paths of requests, and find out why the reader of the log is slow."
 	readersFix = "Keep the read side short: copy what is needed under RLock and work on the copy. One slow reader stops the writer, and with it " +
 		"every reader that comes later. A copy-on-write value behind an atomic pointer needs no lock for readers."
+	briefFix = "Do the call for many at once: let the callers append what they have under the lock, and let one goroutine write or send all that has " +
+		"gathered with one call and without the lock, then tell those whose part is done (a group commit). Where callers need not know that it " +
+		"is done, hand the work to one goroutine over a channel. More locks help only where there is more than one file or peer."
 )
 
-func fixFor(l *derive.ContendedLock, root *derive.Holding, v verdict) string {
+func fixFor(l *derive.ContendedLock, root *derive.Holding, v verdict, w work) string {
 	switch {
 	case root.Lock.Logger != "":
 		return logFix
@@ -233,18 +281,22 @@ func fixFor(l *derive.ContendedLock, root *derive.Holding, v verdict) string {
 		return onceFix
 	case v == writers:
 		return readersFix
+	case v == brief && w.known && !w.computes:
+		return briefFix
 	}
 	return ""
 }
 
 // confidence is Proved when the holds and the queue agree: each wake names who let go and for how long it had held, what it did in that
 // time is known, and together the holds fill the time in which somebody waited.
-func (r *traced) confidence(l *derive.ContendedLock, chain []derive.Holding, w work) diagnosis.Confidence {
+func (r *traced) confidence(l *derive.ContendedLock, v verdict, chain []derive.Holding, w work) diagnosis.Confidence {
 	root := &chain[len(chain)-1]
 	held := float64(root.Lock.HoldNS)
 	switch {
 	case held == 0 || !w.known:
 		return diagnosis.Possible
+	case v == brief: // fewer or shorter holds would do as well: how much of it is the traffic, nobody can say
+		return diagnosis.Likely
 	case r.idleTurns(l, root, w), r.line.NoNames, r.line.Lost > 0, len(chain) > 1, l.Several > 1, r.byReader(w), w.hidden, !r.encloses(l, w):
 		return diagnosis.Likely
 	}

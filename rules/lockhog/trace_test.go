@@ -43,7 +43,11 @@ func diagnose(t *testing.T, name string, limits map[string]float64, change func(
 
 // never are limits that keep all figures but one from firing.
 func never(but string, limits map[string]float64) map[string]float64 {
-	all := map[string]map[string]float64{"sustained": {"contended": 2}, "writers": {"writer-busy": 2}, "stall": {"stall-waiters": 1e6}, "window": {"window-share": 2}}
+	all := map[string]map[string]float64{"sustained": {"contended": 2}, "writers": {"writer-busy": 2}, "stall": {"stall-waiters": 1e6}, "window": {"window-share": 2},
+		"brief": {"brief-share": 2}}
+	if but == "brief" { // it stands on the same queue
+		all["sustained"] = map[string]float64{"typical-wait": 1e6}
+	}
 	set := map[string]float64{}
 	for figure, off := range all {
 		for name, v := range off {
@@ -65,6 +69,9 @@ func TestTraceLimits(t *testing.T) {
 		under, over         float64
 	}{
 		{"hit_trace_file", "sustained", "trace-span", 9.9, 10.1},
+		{"hit_trace_brief_send", "brief", "contended", 0.98, 1},
+		{"hit_trace_brief_send", "brief", "mean-waiters", 13.9, 14.1},
+		{"hit_trace_brief_send", "brief", "brief-share", 0.97, 0.99},
 		{"hit_trace_file", "sustained", "contended", 0.95, 0.97},
 		{"hit_trace_file", "sustained", "mean-waiters", 14.3, 14.5},
 		{"hit_trace_file", "sustained", "min-waits", 480, 481},
@@ -99,7 +106,9 @@ func TestHoldLimits(t *testing.T) {
 		want        int
 	}{
 		{"hit_trace_computes", "min-hold", 20, 1}, {"hit_trace_computes", "min-hold", 60, 0},
-		{"hit_trace_short_sync", "min-stop", 0.3, 1}, {"hit_trace_short_sync", "min-stop", 0.9, 0},
+		{"hit_trace_short_sync", "min-stop", 0.3, 1}, {"hit_trace_short_sync", "min-stop", 0.9, 1}, // its places usually hold it for that long
+		{"hit_trace_short_sync", "usual-stop", 0.9, 1}, {"hit_trace_brief_send", "usual-stop", 0.08, 1}, {"hit_trace_brief_send", "usual-stop", 0.12, 0},
+		{"hit_trace_keeper", "min-hold", 1.5, 1}, {"hit_trace_keeper", "min-hold", 2.5, 0},
 		{"hit_trace_short_sync", "min-hold", 60, 1}, {"hit_trace_computes", "min-stop", 60, 1},
 	} {
 		res := diagnose(t, tt.name, map[string]float64{tt.limit: tt.value}, nil)

@@ -168,6 +168,8 @@ func (r *traced) claim(l *derive.ContendedLock, v verdict, chain []derive.Holdin
 		text += "; how long it is held is not known"
 	case v == stalled:
 		text += fmt.Sprintf("; who holds it keeps it for up to %s and %s", derive.Lasting(int64(root.MaxHold)), w.what)
+	case v == brief:
+		text += fmt.Sprintf("; who holds it keeps it for %s at a time and %s", r.usually(w), w.what)
 	default:
 		text += fmt.Sprintf("; who holds it keeps it for %s on average and %s", derive.Lasting(int64(root.HoldNS/max(root.Holds.Total(), 1))), w.what)
 	}
@@ -175,6 +177,12 @@ func (r *traced) claim(l *derive.ContendedLock, v verdict, chain []derive.Holdin
 		text += fmt.Sprintf(" (%s)", derive.Short(w.at.Function))
 	}
 	return text
+}
+
+// usually is the median hold where the work is done that explains most of the holds. Others may only touch the lock.
+func (r *traced) usually(w work) string {
+	row := &r.line.Releases[w.release]
+	return derive.Typical(&row.Holds, 0.5, row.MaxHold)
 }
 
 func (r *traced) because(l *derive.ContendedLock, v verdict, chain []derive.Holding, w work) []diagnosis.Reason {
@@ -185,7 +193,7 @@ func (r *traced) because(l *derive.ContendedLock, v verdict, chain []derive.Hold
 		list = append(list, diagnosis.Reason{Refs: releaseRefs(h.Lock), Text: fmt.Sprintf("who holds %s waits for %s for %s of that time",
 			h.Lock.Name, h.Next.Name, derive.Percent(ratio(h.NextNS, h.Known)))})
 	}
-	list = append(list, r.holds(root.Lock))
+	list = append(list, r.holds(root.Lock, w))
 	list = append(list, r.does(root, w)...)
 	list = append(list, diagnosis.Reason{Refs: []evidence.Ref{{Kind: evidence.RefTimeline}},
 		Text: fmt.Sprintf("the waits for it add up to %s; in the same time goroutines ran for %s and were ready to for %s",
@@ -241,12 +249,20 @@ func (r *traced) course(l *derive.ContendedLock) diagnosis.Reason {
 // spellFloor is the load from which a slice belongs to a queue: one goroutine for half of the time.
 const spellFloor = 500
 
-func (r *traced) holds(l *derive.ContendedLock) diagnosis.Reason {
+// apart is by how much the holds at one place must exceed those of all to be told beside them.
+const apart = 4
+
+func (r *traced) holds(l *derive.ContendedLock, w work) diagnosis.Reason {
 	if l.HoldNS == 0 {
 		return diagnosis.Reason{Refs: releaseRefs(l), Text: fmt.Sprintf("it was let go to a waiter %d times; how long it had been held is not in the trace", l.Released)}
 	}
-	return diagnosis.Reason{Refs: releaseRefs(l), Text: fmt.Sprintf("it was let go to a waiter %d times, after holds of at least %s (median), %s (one in a hundred), %s (longest), %s in all",
-		l.Released, derive.Typical(&l.Holds, 0.5, l.MaxHold), derive.Typical(&l.Holds, 0.99, l.MaxHold), derive.Lasting(int64(l.MaxHold)), derive.Lasting(int64(l.HoldNS)))}
+	text := fmt.Sprintf("it was let go to a waiter %d times, after holds of at least %s (median), %s (one in a hundred), %s (longest), %s in all",
+		l.Released, derive.Typical(&l.Holds, 0.5, l.MaxHold), derive.Typical(&l.Holds, 0.99, l.MaxHold), derive.Lasting(int64(l.MaxHold)), derive.Lasting(int64(l.HoldNS)))
+	row := &r.line.Releases[w.release]
+	if at, ok := r.t.Open(r.t.Waker(w.release)); ok && row.Holds.Quantile(0.5) >= apart*l.Holds.Quantile(0.5) {
+		text += fmt.Sprintf("; %d times of these at %s, after %s (median), %s in all", row.Count, derive.Where(at), r.usually(w), derive.Lasting(int64(row.HoldNS)))
+	}
+	return diagnosis.Reason{Refs: releaseRefs(l), Text: text}
 }
 
 // caught is where goroutines that compute with the lock were seen: the line below the function that lets go at which they were sampled or taken
@@ -308,7 +324,7 @@ func (r *traced) does(h *derive.Holding, w work) []diagnosis.Reason {
 	return list
 }
 
-func (r *traced) against(l *derive.ContendedLock, root *derive.Holding, w work) []diagnosis.Reason {
+func (r *traced) against(l *derive.ContendedLock, v verdict, root *derive.Holding, w work) []diagnosis.Reason {
 	var list []diagnosis.Reason
 	say := func(yes bool, text string) {
 		if yes {
@@ -318,6 +334,8 @@ func (r *traced) against(l *derive.ContendedLock, root *derive.Holding, w work) 
 	say(r.idleTurns(l, root, w), "who holds the lock does nothing but wait for something to come, and the others ask for the lock in the same "+
 		"function: so stand goroutines that take turns")
 	say(l.Kind == derive.LockOnce, "a sync.Once runs its function once: when that ends, the queue is gone for good")
+	say(v == brief, fmt.Sprintf("no hold is long for a single caller, and the waits to which half of the waited time belongs last about %s: it is their number that costs",
+		derive.Lasting(derive.Weighty(&l.Hist))))
 	say(l.Several > 1, fmt.Sprintf("the holds add up to more than the time there was, so these are at least %.0f locks that the same lines take", l.Several))
 	say(r.byReader(w), "readers hold an RWMutex together, and a trace shows only the last one of them let go")
 	say(w.hidden, "traces of this version do not tell how long a short system call took, so it counts as running")

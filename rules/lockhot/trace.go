@@ -22,6 +22,11 @@ var traceLimits = []diagnosis.Limit{
 		Origin: "a mutex whose first waiter stands for over 1 ms goes into starvation mode (starvationThresholdNs, sync/mutex.go)"},
 	{Name: "max-stop", Doc: "the same where holders stand in calls or are blocked for most of the time instead of computing", Default: 0.2,
 		Origin: "a write to a buffer of the kernel takes a tenth of it; what takes longer waits for a device or for somebody"},
+	{Name: "usual-stop", Doc: "milliseconds of the median hold of places that have half of the held time, from which holders that stand in calls or are blocked for most " +
+		"of the time are lock-hog's, however short the waits are (those that compute are from max-hold)", Default: 0.05,
+		Origin: "a write to a buffer of the kernel takes less than half of it, an fsync to the fastest disk more"},
+	{Name: "processors-full", Doc: "share of the processors' time that goroutines ran, while at least one more was ready on average, from which the processors and not the lock are the bottleneck",
+		Default: 0.85, Origin: "hot locks left a quarter of the processors without work or more; programs that compute on all of them filled nine tenths"},
 	{Name: "max-wait", Doc: "milliseconds of the waits to which half of the waited time belongs (without known holds: that half of the waits last); longer ones behind " +
 		"long holds are lock-hog's", Default: 5, Origin: "separated hot locks from slow holders among textbook programs"},
 }
@@ -60,7 +65,10 @@ func (r *traced) judge(l *derive.ContendedLock) {
 	case l.Kind == derive.LockOnce:
 		r.p.Silent("%s serves an initialisation: it takes no traffic when that has ended", l.Name)
 	case !r.short(l, root):
-		r.p.Silent("%s is held for long at a time: see lock-hog", root.Lock.Name)
+		r.p.Silent("%s is held for long at a time or during calls that block: see lock-hog", root.Lock.Name)
+	case r.t.Saturated(r.p.Limit("processors-full")):
+		r.p.Silent("%s is waited for while goroutines run on %s of the processors and more are ready to: the processors are the bottleneck", l.Name,
+			derive.Percent(float64(r.line.RunNS)/(float64(r.line.SpanNS)*float64(r.line.Procs))))
 	case r.share(l) < r.p.Limit("min-share"):
 		r.p.Silent("the waits for %s are %s of the time in which goroutines worked, wanted to or waited for it: it is not what they wait for most",
 			l.Name, derive.Percent(r.share(l)))
@@ -76,6 +84,9 @@ func (r *traced) judge(l *derive.ContendedLock) {
 // short reports whether nobody keeps the lock for long, or so that the waits get long.
 func (r *traced) short(l *derive.ContendedLock, root *derive.Holding) bool {
 	if root.Lock.HoldNS > 0 {
+		if root.Steady(r.p.Limit("max-hold")*1e6, r.p.Limit("usual-stop")*1e6) {
+			return false
+		}
 		slow := root.Slow(r.p.Limit("max-hold")*1e6, r.p.Limit("max-stop")*1e6)
 		return !slow || float64(derive.Weighty(&l.Hist)) < r.p.Limit("max-wait")*1e6
 	}
@@ -101,7 +112,7 @@ func (r *traced) finding(l *derive.ContendedLock, root *derive.Holding) diagnosi
 		Locations:  r.locations(l, root),
 		Confidence: diagnosis.Likely,
 		Severity:   diagnosis.Warning,
-		Next:       []string{"go tool trace -pprof=sync TRACE > sync.pprof && go tool pprof -top sync.pprof shows the waits of all locks by stack"},
+		Next:       []string{"postmortem profile mutex-holder -o mutex-holder.pb.gz FILE"},
 	}
 	if root.Lock.HoldNS == 0 {
 		f.Confidence = diagnosis.Possible

@@ -52,16 +52,22 @@ func TestTraceLimits(t *testing.T) {
 		{"hit_trace_counters", "min-waits", 1999, 2001},
 		{"hit_trace_counters", "min-share", 0.9, 0.93},
 		{"hit_trace_counters", "max-hold", 0.5, 0.1},
-		{"hit_trace_write", "max-stop", 0.2, 0.05},
+		{"hit_trace_write", "max-stop", 0.5, 0.2},
+		{"hit_trace_write", "usual-stop", 0.05, 0.01},
+		{"hit_trace_counters", "processors-full", 0.35, 0.25},
 		{"hit_trace_short_waits", "max-wait", 5, 1},
 		{"hit_trace_no_holds", "max-wait", 5, 1},
 	} {
 		for value, want := range map[float64]int{tt.within: 1, tt.beyond: 0} {
+			var change func(*evidence.Timeline)
+			if tt.limit == "processors-full" { // goroutines are always ready
+				change = func(l *evidence.Timeline) { l.ReadyNS = uint64(l.SpanNS) }
+			}
 			limits := map[string]float64{tt.limit: value}
 			if tt.limit == "max-stop" {
 				limits["max-wait"] = 0.5 // the waits behind the writes are short
 			}
-			if got := diagnose(t, tt.name, limits, nil); len(got) != want {
+			if got := diagnose(t, tt.name, limits, change); len(got) != want {
 				t.Errorf("%s with %s=%g: %d findings, want %d", tt.name, tt.limit, value, len(got), want)
 			}
 		}

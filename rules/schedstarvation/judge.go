@@ -12,6 +12,7 @@ import (
 // starvation is one run of the rule.
 type starvation struct {
 	p                *diagnosis.Pass
+	both             *derive.Beside
 	c                *evidence.Case
 	f                *derive.Frames
 	rates            derive.Rates
@@ -130,7 +131,7 @@ func (s *starvation) judge() {
 		s.p.Silent("%d goroutines are ready to run, but the processors switch %.0f times a second: a busy machine", s.ready, s.rates.Sched)
 		return
 	}
-	s.p.Report(s.finding(confidence, severity))
+	s.both.Report(s.finding(confidence, severity))
 }
 
 // siblings is how many living goroutines the go statement of a group has: where there are dozens, any of them is found on the

@@ -81,6 +81,8 @@ var Rule = &diagnosis.Rule{
 			Origin: "one feeds whoever computes, and one takes the results"},
 		{Name: "min-long-runs", Doc: "of a trace: long stretches that one goroutine must have had, to be one that cannot be preempted", Default: 3,
 			Origin: "a host takes a processor away once, and from anybody"},
+		{Name: "min-taken", Doc: "of a trace: share of its stretches that the scheduler must have ended, for a loop on the only processor that has nothing " +
+			"to do with those that wait", Default: 0.9, Origin: "a worker of a pipeline ends most of its stretches itself, at its channels; a loop one, its last"},
 		{Name: "min-stretches", Doc: "of a trace: stretches on the only processor, from which it is no chance that timers fire once for each of them",
 			Default: 5, Origin: "with fewer, any count agrees"},
 		{Name: "many-timers", Doc: "of a trace: goroutines with late timers from which it is more than a remark", Default: 3,
@@ -101,8 +103,10 @@ func run(p *diagnosis.Pass) error {
 	if err != nil {
 		return err
 	}
+	both := derive.NewBeside(p, diagnosis.RoleRunner)
+	defer both.Flush()
 	if t.Line != nil {
-		newCourse(p, t).judge()
+		newCourse(p, t, both).judge()
 		if p.Case.Scheduler == nil { // what is ready at the end of a trace is one moment of many; a core beside it has more to tell
 			return nil
 		}
@@ -119,7 +123,7 @@ func run(p *diagnosis.Pass) error {
 	if err != nil {
 		return err
 	}
-	s := &starvation{p: p, c: p.Case, f: frames, rates: rates, origins: origins}
+	s := &starvation{p: p, both: both, c: p.Case, f: frames, rates: rates, origins: origins}
 	s.survey()
 	s.judge()
 	return nil

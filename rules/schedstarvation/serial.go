@@ -37,7 +37,7 @@ func (s *course) serial() bool {
 				a.Goroutine, derive.Percent(s.line.ShareOf(a.RunNS)), waiting(list))
 			return false
 		}
-		s.p.Report(s.serialFinding(a, list, sure))
+		s.both.Hold(s.serialFinding(a, list, sure))
 		return true
 	}
 	return false

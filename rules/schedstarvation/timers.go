@@ -38,7 +38,7 @@ func (s *course) timers() bool {
 	var late []int
 	count := 0
 	for i := range s.line.Sites {
-		if s.beat(i, k.Top, stretches, stretch) {
+		if s.beat(i, pulse{own: map[int64]bool{k.Top: true}, least: stretches, most: stretches, stretch: stretch}) {
 			late = append(late, i)
 			count += s.line.Sites[i].Peak
 		}
@@ -46,12 +46,19 @@ func (s *course) timers() bool {
 	if len(late) == 0 {
 		return false
 	}
-	s.p.Report(s.timersFinding(k, late, count, stretches, int64(stretch)))
+	s.both.Hold(s.timersFinding(k, late, count, stretches, int64(stretch)))
 	return true
 }
 
-// beat reports whether the waits at a site are ended by time, once for each stretch of a goroutine and after about as long.
-func (s *course) beat(i int, goroutine int64, stretches uint64, stretch float64) bool {
+// pulse is the stretches between which alone timers are looked at.
+type pulse struct {
+	own         map[int64]bool // goroutines that have them
+	least, most uint64         // how many: of one goroutine, and of all
+	stretch     float64        // how long they are on average, in nanoseconds
+}
+
+// beat reports whether the waits at a site are ended by time, once for each stretch of those that compute and after about as long.
+func (s *course) beat(i int, p pulse) bool {
 	site, spot := &s.line.Sites[i], s.t.Site(i)
 	ended := site.Hist.Total()
 	switch spot.Doing.Activity {
@@ -63,13 +70,13 @@ func (s *course) beat(i int, goroutine int64, stretches uint64, stretch float64)
 		return false
 	}
 	for _, share := range site.Top {
-		if share.Goroutine == goroutine {
+		if p.own[share.Goroutine] {
 			return false // it waits there itself
 		}
 	}
 	mean := float64(site.TotalNS-min(site.OpenNS, site.TotalNS)) / float64(ended)
-	wakes := float64(ended) / float64(site.Peak) / float64(stretches)
-	return mean >= leastAgree*stretch && wakes >= leastAgree && wakes <= mostAgree
+	wakes := float64(ended) / float64(site.Peak)
+	return mean >= leastAgree*p.stretch && wakes >= leastAgree*float64(p.least) && wakes <= mostAgree*float64(p.most)
 }
 
 func (s *course) timersFinding(k derive.Kin, late []int, count int, stretches uint64, stretch int64) diagnosis.Finding {
@@ -86,6 +93,18 @@ func (s *course) timersFinding(k derive.Kin, late []int, count int, stretches ui
 		Settle: "the periods of these timers are known to who wrote them",
 		Next:   []string{"give the program a second processor and trace again: the waits fall to what was asked for"},
 	}
+	s.lateTimers(&f, late)
+	if stubborn := float64(stretch) >= 1e6*s.p.Limit("long-run-ms"); stubborn || float64(count) >= s.p.Limit("many-timers") {
+		f.Severity = diagnosis.Warning
+		if stubborn && float64(count) >= s.p.Limit("many-timers") {
+			f.Confidence = diagnosis.Likely
+		}
+	}
+	return f
+}
+
+// lateTimers names those that wait for nothing but time.
+func (s *course) lateTimers(f *diagnosis.Finding, late []int) {
 	for _, i := range late[:min(len(late), maxKins)] {
 		site := &s.line.Sites[i]
 		ref, where := evidence.SiteRef(i), ""
@@ -95,14 +114,7 @@ func (s *course) timersFinding(k derive.Kin, late []int, count int, stretches ui
 		}
 		f.Victims = append(f.Victims, ref)
 		f.Because = append(f.Because, diagnosis.Reason{Refs: []evidence.Ref{ref}, Text: fmt.Sprintf(
-			"%s%s wait for nothing but time and wake once for each stretch: %d waits, half of them took up to %s, the longest %s",
-			derive.Count(site.Peak, "goroutine", "goroutines"), where, site.Hist.Total(), derive.Lasting(site.Hist.Quantile(0.5)), derive.Lasting(int64(site.MaxNS)))})
+			"%s%s %s for nothing but time and %s once for each stretch: %d waits, half of them took up to %s, the longest %s",
+			derive.Count(site.Peak, "goroutine", "goroutines"), where, verb(site.Peak, "waits", "wait"), verb(site.Peak, "wakes", "wake"), site.Hist.Total(), derive.Lasting(site.Hist.Quantile(0.5)), derive.Lasting(int64(site.MaxNS)))})
 	}
-	if stubborn := float64(stretch) >= 1e6*s.p.Limit("long-run-ms"); stubborn || float64(count) >= s.p.Limit("many-timers") {
-		f.Severity = diagnosis.Warning
-		if stubborn && float64(count) >= s.p.Limit("many-timers") {
-			f.Confidence = diagnosis.Likely
-		}
-	}
-	return f
 }

@@ -11,14 +11,15 @@ import (
 // course is one run of the rule over a Timeline.
 type course struct {
 	p    *diagnosis.Pass
+	both *derive.Beside
 	c    *evidence.Case
 	t    *derive.Timeline
 	line *evidence.Timeline
 	kins []derive.Kin // of the program, without the runtime's own
 }
 
-func newCourse(p *diagnosis.Pass, t *derive.Timeline) *course {
-	s := &course{p: p, c: p.Case, t: t, line: t.Line}
+func newCourse(p *diagnosis.Pass, t *derive.Timeline, both *derive.Beside) *course {
+	s := &course{p: p, both: both, c: p.Case, t: t, line: t.Line}
 	s.kins = slices.DeleteFunc(t.Kins(), func(k derive.Kin) bool { return k.System })
 	return s
 }
@@ -113,8 +114,29 @@ func (s *course) held() bool {
 			s.name(&hogs[0]), s.late(), s.line.Latency.Total())
 		return false
 	}
-	s.p.Report(s.heldFinding(holding{hogs: hogs, share: share, capacity: n, sure: sure, ready: victims, victims: list, count: count}))
+	s.both.Hold(s.heldFinding(holding{hogs: hogs, share: share, capacity: n, sure: sure, ready: victims, victims: list, count: count,
+		apart: sure && n < oneProcessor && s.apart(hogs)}))
 	return true
+}
+
+// apart reports whether those that keep the processor have nothing to do with those that wait for it: they leave it only when it is taken from
+// them, and hardly ever wake anybody. A worker that is fed by others and feeds others does both.
+func (s *course) apart(hogs []derive.Kin) bool {
+	var served uint64
+	for i := range hogs {
+		a, ok := s.line.Actor(hogs[i].Top)
+		if !ok || float64(a.Preempted) < s.p.Limit("min-taken")*float64(a.Runs) || float64(a.Runs) < s.p.Limit("min-stretches") {
+			return false
+		}
+		for k := range s.line.Releases {
+			for _, share := range s.line.Releases[k].Top {
+				if share.Goroutine == a.Goroutine {
+					served += share.Count
+				}
+			}
+		}
+	}
+	return 2*served < s.late()
 }
 
 // holding is what held found.
@@ -122,6 +144,7 @@ type holding struct {
 	hogs                   []derive.Kin
 	share, capacity, ready float64
 	sure                   bool
+	apart                  bool // on one processor, and they have nothing to do with those that wait
 	victims                []derive.Kin
 	count                  int
 }
@@ -150,82 +173,6 @@ func (s *course) victims(hogs []derive.Kin) (list []derive.Kin, count int) {
 // victimShare is the part of the time that the goroutines of a go statement must have been ready, all together, to be told of.
 const victimShare = 0.02
 
-// stubborn looks for goroutines that keep a processor far beyond the time slice of the scheduler, so that others, or a stop of the world,
-// have to wait for them.
-func (s *course) stubborn() bool {
-	long := int64(1e6 * s.p.Limit("long-run-ms"))
-	for _, k := range s.kins {
-		if k.TopRuns == 0 || k.TopRunNS/k.TopRuns < uint64(long) {
-			continue
-		}
-		runs, sum := s.longRuns(k, long)
-		waits := s.pauses(long, runs)
-		ready := s.mean(s.line.ReadyNS - min(s.line.ReadyNS, k.ReadyNS))
-		if float64(s.mostOfOne(runs)) < s.p.Limit("min-long-runs") || 2*sum < k.RunNS {
-			continue
-		}
-		if len(waits) == 0 && ready < s.p.Limit("few-ready") {
-			s.p.Silent("%s keeps a processor for up to %s at a time, but nobody waits for it", s.name(&k), derive.Lasting(int64(k.TopMaxRun)))
-			continue
-		}
-		s.p.Report(s.stubbornFinding(k, runs, waits, ready))
-		return true
-	}
-	return false
-}
-
-// longRuns are the longest stretches on a processor of the goroutines of a kin, by their rows of Episodes.
-func (s *course) longRuns(k derive.Kin, long int64) (rows []int, sum uint64) {
-	for i := range s.line.Episodes {
-		e := &s.line.Episodes[i]
-		if e.Kind != evidence.EpisodeRun || e.NS < long || !s.belongs(e.Goroutine, k) {
-			continue
-		}
-		rows = append(rows, i)
-		sum += uint64(e.NS)
-	}
-	return rows, sum
-}
-
-// mostOfOne is how many of the stretches one goroutine has, of those the one with the most. Of a crowd of handlers each has one on a busy host.
-func (s *course) mostOfOne(runs []int) int {
-	most, of := 0, map[int64]int{}
-	for _, i := range runs {
-		g := s.line.Episodes[i].Goroutine
-		of[g]++
-		most = max(most, of[g])
-	}
-	return most
-}
-
-// belongs reports whether a goroutine is one of a kin.
-func (s *course) belongs(goroutine int64, k derive.Kin) bool {
-	if goroutine == k.Top {
-		return true
-	}
-	a, ok := s.line.Actor(goroutine)
-	return ok && slices.Contains(k.Spawns, a.Spawn)
-}
-
-// pauses are the stops of the world that took long while one of the stretches lasted, by their rows of Episodes.
-func (s *course) pauses(long int64, runs []int) []int {
-	var rows []int
-	for i := range s.line.Episodes {
-		e := &s.line.Episodes[i]
-		if e.Kind != evidence.EpisodePause || e.NS < long/2 {
-			continue
-		}
-		for _, k := range runs {
-			r := &s.line.Episodes[k]
-			if r.Goroutine != e.Goroutine && r.StartNS < e.StartNS+e.NS && e.StartNS < r.StartNS+r.NS {
-				rows = append(rows, i)
-				break
-			}
-		}
-	}
-	return rows
-}
-
 // overload looks for more ready goroutines than processors most of the time, all processors at work, and nobody who has them alone.
 func (s *course) overload() bool {
 	n := float64(max(s.line.Procs, 1))
@@ -251,6 +198,6 @@ func (s *course) overload() bool {
 			s.mean(s.line.ReadyNS))
 		return false
 	}
-	s.p.Report(s.overloadFinding(list, p99))
+	s.both.Hold(s.overloadFinding(list, p99))
 	return true
 }

@@ -129,7 +129,13 @@ func (s *course) heldFinding(h holding) diagnosis.Finding {
 	if !h.sure || h.ready < s.p.Limit("min-ready") {
 		f.Confidence = diagnosis.Possible
 	}
-	if h.ready < s.p.Limit("min-ready") {
+	switch {
+	case h.apart:
+		f.Confidence = diagnosis.Likely
+		f.Because = append(f.Because, diagnosis.Reason{Refs: refs, Text: fmt.Sprintf(
+			"it left the processor when it was taken from it, hardly ever by itself, and hardly ever wakes anybody: whoever waits, waits for the processor "+
+				"alone, and %d times for long", s.late())})
+	case h.ready < s.p.Limit("min-ready"):
 		f.Severity = diagnosis.Info
 		f.Against = append(f.Against, diagnosis.Reason{Text: "few are ready at a time: those that feed workers and collect from them look the same"})
 	}
@@ -147,50 +153,6 @@ func verb(n int, one, many string) string {
 		return one
 	}
 	return many
-}
-
-func (s *course) stubbornFinding(k derive.Kin, runs, waits []int, ready float64) diagnosis.Finding {
-	at, refs := s.runner(k.Top)
-	longest := s.line.Episodes[runs[0]]
-	for _, i := range runs {
-		refs = append(refs, evidence.EpisodeRef(i))
-	}
-	f := diagnosis.Finding{
-		Subject: evidence.GoroutineRef(k.Top), Affected: max(1, int(ready+0.5)),
-		Claim: fmt.Sprintf("%s %s a processor for up to %s at a time and cannot be preempted; %.1f goroutines are ready meanwhile",
-			s.name(&k), verb(k.Peak, "keeps", "keep"), derive.Lasting(longest.NS), ready),
-		Because: []diagnosis.Reason{{Refs: refs, Text: fmt.Sprintf(
-			"%d stretches of %s and more without a break; the scheduler asks for the processor after 10 ms (runtime/proc.go, forcePreemptNS)",
-			len(runs), derive.Lasting(int64(1e6*s.p.Limit("long-run-ms"))))}},
-		Against:   []diagnosis.Reason{{Text: hostDoubt}},
-		Locations: at, Confidence: diagnosis.Possible, Severity: diagnosis.Warning,
-		Fix: "Let the loop be preempted: remove asyncpreemptoff=1 from GODEBUG, build with Go 1.14 or later, cut long work in assembly or in functions " +
-			"without calls into pieces with runtime.Gosched or a function call between them.",
-		Settle: "GODEBUG and the Go version of the process, and a trace on an idle host",
-		Next:   []string{"look at GODEBUG (asyncpreemptoff) of the process, and at the loop for assembly"},
-	}
-	if len(waits) > 0 {
-		var pauses []evidence.Ref
-		most := int64(0)
-		for _, i := range waits {
-			pauses = append(pauses, evidence.EpisodeRef(i))
-			most = max(most, s.line.Episodes[i].NS)
-		}
-		f.Because = append(f.Because, diagnosis.Reason{Refs: pauses, Text: fmt.Sprintf(
-			"the world was to stop while it ran, and everybody waited for it: %s, up to %s (%s)",
-			derive.Count(len(waits), "pause", "pauses"), derive.Lasting(most), s.line.Episodes[waits[0]].What)})
-		f.Confidence = diagnosis.Likely
-	}
-	if ready >= s.p.Limit("few-ready") {
-		list, count := s.victims([]derive.Kin{k})
-		waiters, victims := s.waitsLine(list)
-		f.Locations, f.Victims, f.Affected = append(f.Locations, waiters...), victims, max(count, 1)
-		if len(list) > 0 {
-			f.Because = append(f.Because, diagnosis.Reason{Refs: append([]evidence.Ref{timelineRef}, victims...), Text: "ready meanwhile: " + s.kinText(list)})
-		}
-		f.Because = append(f.Because, s.latency())
-	}
-	return f
 }
 
 func (s *course) serialFinding(a *evidence.Actor, list []queue, sure bool) diagnosis.Finding {

@@ -23,6 +23,7 @@ type Holding struct {
 	Shares []HoldShare // longest first; the same work at the same line is one, whoever let go
 	Known  uint64      // of Lock.HoldNS: what the shares explain
 	Heavy  int64       // half of the time for which it was held belongs to holds of at least this length
+	Usual  int64       // half of that time was spent by places whose median hold is at least this
 	Next   *ContendedLock
 	NextNS uint64 // how much of the holds was spent waiting for Next
 	NextAt Spot   // and where
@@ -40,7 +41,7 @@ func (h *Holding) Main() (HoldShare, bool) {
 
 // Holding adds up what the holders of a lock did.
 func (t *Timeline) Holding(l *ContendedLock) Holding {
-	h := Holding{Lock: l, Heavy: Weighty(&l.Holds)}
+	h := Holding{Lock: l, Heavy: Weighty(&l.Holds), Usual: t.usual(l)}
 	for _, r := range l.Releases {
 		for _, part := range t.Line.Releases[r].Parts {
 			h.add(t, r, part)
@@ -153,14 +154,46 @@ func (t *Timeline) Behind(l *ContendedLock) []Holding {
 // lock whose holders are preempted now and then filled a seventh, those of slow holders nine tenths.
 const explained = 0.3
 
+// fill reports whether the holds are a good part of the time in which somebody waited.
+func (h *Holding) fill() bool { return float64(h.Lock.HoldNS) >= explained*float64(h.Lock.BusyNS) }
+
+// stops reports whether the holders stand in calls or are blocked for most of the holds.
+func (h *Holding) stops() bool { return h.Known > 0 && 2*h.Stopped >= h.Known }
+
 // Slow reports whether the queue is there because holders keep the lock for long: the holds fill a good part of the time in which somebody
 // waited, and half of the held time is in holds of at least long nanoseconds, or of stopped ones when for most of it the holders do not
 // compute but stand in a call or are blocked. Of unknown holds it cannot be said.
 func (h *Holding) Slow(long, stopped float64) bool {
-	if float64(h.Lock.HoldNS) < explained*float64(h.Lock.BusyNS) {
-		return false
+	return h.fill() && (float64(h.Heavy) >= long || h.stops() && float64(h.Heavy) >= stopped)
+}
+
+// Steady is Slow of what usually happens at the places where the lock is held, and not of the few holds that a preemption or a host that
+// stood still has made long. Who keeps a lock for long each time is found beside others who only touch it.
+func (h *Holding) Steady(long, stopped float64) bool {
+	return h.fill() && (float64(h.Usual) >= long || h.stops() && float64(h.Usual) >= stopped)
+}
+
+// usual is the length at which half of the held time is reached, over the places that let go, from the longest median hold down.
+func (t *Timeline) usual(l *ContendedLock) int64 {
+	rows := slices.Clone(l.Releases)
+	median := func(i int) int64 { return t.Line.Releases[i].Holds.Quantile(0.5) }
+	slices.SortStableFunc(rows, func(a, b int) int { return cmp.Compare(median(b), median(a)) })
+	var seen uint64
+	for _, i := range rows {
+		seen += t.Line.Releases[i].HoldNS
+		if l.HoldNS > 0 && seen >= l.HoldNS-seen {
+			return median(i)
+		}
 	}
-	return float64(h.Heavy) >= long || 2*h.Stopped >= h.Known && h.Known > 0 && float64(h.Heavy) >= stopped
+	return 0
+}
+
+// Saturated reports whether goroutines ran for a share of the processors' time while, on average, at least one more was ready to: then who waits
+// for a short section would find no processor if it did not.
+func (t *Timeline) Saturated(share float64) bool {
+	l := t.Line
+	room := float64(l.SpanNS) * float64(l.Procs)
+	return room > 0 && float64(l.RunNS) >= share*room && l.ReadyNS >= uint64(l.SpanNS)
 }
 
 // Weighty is the duration at which half of the summed time is reached, from the longest down: the middle of its power of two. Many short
