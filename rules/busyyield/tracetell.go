@@ -81,9 +81,10 @@ func (y *traced) course(l *derive.Turns) string {
 
 // spins tells of goroutines that ask and never wait.
 func (y *traced) spins() {
-	list := y.t.Spins(derive.SpinBounds{LifeNS: uint64(y.p.Limit("trace-span") * 1e9), Active: y.p.Limit("spin-active"),
+	bounds := derive.SpinBounds{LifeNS: uint64(y.p.Limit("trace-span") * 1e9), Active: y.p.Limit("spin-active"),
 		Events: y.p.Limit("spin-events"), Samples: uint64(y.p.Limit("spin-samples")), Work: y.p.Limit("spin-work"), Asks: y.p.Limit("spin-asks"),
-		Sleeps: y.p.Limit("spin-sleeps")})
+		Sleeps: y.p.Limit("spin-sleeps"), Spread: y.p.Limit("spin-spread"), Stretch: int64(y.p.Limit("spin-stretch-ns"))}
+	list := y.t.Spins(bounds)
 	for i := range list {
 		what := derive.Short(list[i].Frame.Function)
 		switch {
@@ -91,10 +92,51 @@ func (y *traced) spins() {
 			y.p.Silent("%s is the body of a benchmark, which goes round on purpose", what)
 		case list[i].Shape == derive.PollContext: // most often a loop whose work is cheaper than to ask before each piece of it
 			y.p.Silent("%s asks all the time whether its context is done, and what it does in between is too short to be seen", what)
+		case list[i].Blind && list[i].Shape != derive.PollClock: // a look at the clock has one place at most where it can be interrupted
+			y.p.Silent("%s is interrupted at one call only, or hardly ever: whether it asks all the time, or computes in between in something "+
+				"that cannot be interrupted (assembly), cannot be told", what)
 		default:
 			y.reportSpin(&list[i])
 		}
 	}
+	bounds.Samples = uint64(y.p.Limit("spin-sure"))
+	for _, l := range y.t.OneLines(bounds, y.p.Limit("spin-line")) {
+		if !l.Bench && !y.told[l.Frame.Function] {
+			y.reportLine(&l)
+		}
+	}
+}
+
+// reportLine is a remark on a goroutine of which nothing is known but that it stays at one line.
+func (y *traced) reportLine(l *derive.OneLine) {
+	victims := make([]evidence.Ref, 0, len(l.Goroutines))
+	top := make([]evidence.Share, 0, len(l.Goroutines))
+	for _, id := range l.Goroutines {
+		victims = append(victims, evidence.GoroutineRef(id))
+		top = append(top, evidence.Share{Goroutine: id})
+	}
+	n := len(victims)
+	verb := "stays"
+	if n > 1 {
+		verb = "stay"
+	}
+	f := diagnosis.Finding{
+		Subject: victims[0], Victims: victims,
+		Claim: fmt.Sprintf("%s %s at one line for %s of a processor, in %s: a computation, or a question without a pause", y.name(top, n), verb,
+			derive.Percent(y.line.ShareOf(l.RunNS)), derive.Short(l.Frame.Function)),
+		Because: []diagnosis.Reason{{Refs: refs(l.Sites), Text: fmt.Sprintf("of %d times that it was interrupted or sampled it was at this line %d times, in no call",
+			l.Samples, l.There)}},
+		Against: []diagnosis.Reason{{Refs: refs(l.Sites), Text: "a computation that fits into a line looks the same as a test of a flag, a compare-and-swap or TryLock " +
+			"that is compiled to an instruction"}},
+		Locations:  []diagnosis.Location{{Role: diagnosis.RoleLoop, Frame: l.Frame, Ref: evidence.SiteRef(l.Sites[0])}},
+		Confidence: diagnosis.Possible, Severity: diagnosis.Info,
+		Fix:    "If the line asks for a flag, a counter or a lock, wait for it instead: a channel, sync.Cond, sync.WaitGroup, or Lock.",
+		Settle: "the source of the line",
+	}
+	if l.Caller.Function != "" {
+		f.Locations = append(f.Locations, diagnosis.Location{Role: diagnosis.RoleCaller, Frame: l.Caller, Ref: evidence.SiteRef(l.Sites[0])})
+	}
+	y.p.Report(f)
 }
 
 func (y *traced) reportSpin(s *derive.Spin) {
@@ -133,6 +175,11 @@ func (y *traced) reportSpin(s *derive.Spin) {
 		f.Confidence = diagnosis.Possible
 		f.Against = append(f.Against, diagnosis.Reason{Refs: refs(s.Sites), Text: fmt.Sprintf(
 			"a spin leaves no events: this is read from %d samples of what the goroutine was doing", s.Samples)})
+	}
+	if s.Blind {
+		f.Severity = diagnosis.Info
+		f.Against = append(f.Against, diagnosis.Reason{Refs: refs(s.Sites), Text: "it is interrupted at one call only, or hardly ever: it may compute in " +
+			"between in something that cannot be interrupted (assembly)"})
 	}
 	y.told[s.Frame.Function] = true
 	y.p.Report(f)

@@ -62,8 +62,10 @@ var Rule = &diagnosis.Rule{
 }
 
 func run(p *diagnosis.Pass) error {
+	both := derive.NewBeside(p, diagnosis.RoleCreator)
+	defer both.Flush()
 	if p.Case.Timeline != nil { // it knows growth from size; a core beside it has more to tell
-		if err := overTime(p); err != nil || p.Case.Scheduler == nil {
+		if err := overTime(p, both); err != nil || p.Case.Scheduler == nil {
 			return err
 		}
 	}
@@ -75,7 +77,7 @@ func run(p *diagnosis.Pass) error {
 	if err != nil {
 		return err
 	}
-	x := &explosion{p: p, c: p.Case, f: frames, origins: origins}
+	x := &explosion{p: p, both: both, c: p.Case, f: frames, origins: origins}
 	p.Silent("no go statement has %g living goroutines", p.Limit("min-goroutines"))
 	for i := range origins.List {
 		o := &origins.List[i]
@@ -87,7 +89,7 @@ func run(p *diagnosis.Pass) error {
 	return nil
 }
 
-func overTime(p *diagnosis.Pass) error {
+func overTime(p *diagnosis.Pass, both *derive.Beside) error {
 	t, err := diagnosis.Of(p, derive.OfTimeline)
 	if err != nil {
 		return err
@@ -96,6 +98,6 @@ func overTime(p *diagnosis.Pass) error {
 	if err != nil {
 		return err
 	}
-	(&course{p: p, c: p.Case, t: t, line: t.Line}).judge(growths)
+	(&course{p: p, both: both, c: p.Case, t: t, line: t.Line}).judge(growths)
 	return nil
 }

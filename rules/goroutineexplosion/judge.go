@@ -10,6 +10,7 @@ import (
 
 // explosion is one run of the rule.
 type explosion struct {
+	both    *derive.Beside
 	p       *diagnosis.Pass
 	c       *evidence.Case
 	f       *derive.Frames
@@ -46,7 +47,7 @@ func (x *explosion) judge(o derive.Origin) {
 		x.p.Silent("%d goroutines of one go statement are alive, but most of them are idle (connections, workers, timers)", o.Count)
 		return
 	}
-	x.p.Report(x.finding(&o, w, share))
+	x.both.Report(x.finding(&o, w, share))
 }
 
 // batch reports whether the only parent waits in a WaitGroup, or receives from a channel in the function of the go statement, as

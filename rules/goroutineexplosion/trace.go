@@ -11,6 +11,7 @@ import (
 // course is one run of the rule over a Timeline.
 type course struct {
 	p    *diagnosis.Pass
+	both *derive.Beside
 	c    *evidence.Case
 	t    *derive.Timeline
 	line *evidence.Timeline
@@ -62,7 +63,7 @@ func (x *course) look(g *derive.Growth) {
 	case !rises && !crowd:
 		x.p.Silent("%d goroutines started in %s are alive; they were started in one go, or are no longer: a batch", g.Live, place)
 	default:
-		x.p.Report(x.finding(g, most, counts, rises))
+		x.both.Hold(x.finding(g, most, counts, rises))
 	}
 }
 
@@ -87,7 +88,12 @@ func (x *course) moods(g *derive.Growth) (counts [moodCount]int, most *derive.St
 // through there; who receives or selects is idle as long as anybody is woken there.
 func (x *course) moodOf(s *derive.Stand) mood {
 	switch s.Doing.Activity {
-	case derive.ActivityLock, derive.ActivityReady, derive.ActivityCompute, derive.ActivityYield, derive.ActivityFile, derive.ActivityCollector,
+	case derive.ActivityReady, derive.ActivityCompute:
+		if x.sleeps(s) {
+			return moodSleep
+		}
+		return moodQueued
+	case derive.ActivityLock, derive.ActivityYield, derive.ActivityFile, derive.ActivityCollector,
 		derive.ActivityProcess, derive.ActivityCgo, derive.ActivityResolve:
 		return moodQueued
 	case derive.ActivitySleep:
@@ -106,6 +112,16 @@ func (x *course) moodOf(s *derive.Stand) mood {
 		return moodQueued
 	}
 	return moodIdle
+}
+
+// sleeps reports whether goroutines that were found ready stand where time ends most waits: something has woken them all a moment ago, as the end
+// of a context does, and before that they slept.
+func (x *course) sleeps(s *derive.Stand) bool {
+	if s.Site < 0 {
+		return false
+	}
+	site := &x.line.Sites[s.Site]
+	return site.Kind == evidence.SiteBlock && s.Woken() >= uint64(s.Count) && 2*site.Unwoken > s.Woken()
 }
 
 // batch reports whether the only goroutine that executed the go statement waits for those it started, or for what they send.
@@ -163,7 +179,7 @@ func (x *course) finding(g *derive.Growth, most *derive.Stand, counts [moodCount
 		f.Against = append(f.Against, diagnosis.Reason{Refs: refs, Text: fmt.Sprintf("%s of them have ended: it may be a peak",
 			derive.Percent(float64(g.Ended)/float64(g.Created)))})
 	}
-	if rises && float64(g.Live) >= x.p.Limit("critical-goroutines") {
+	if rises && f.Severity > diagnosis.Info && float64(g.Live) >= x.p.Limit("critical-goroutines") {
 		f.Severity = diagnosis.Critical
 	}
 	return f

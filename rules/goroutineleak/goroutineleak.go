@@ -77,6 +77,7 @@ var Rule = &diagnosis.Rule{
 // leak is one run of the rule.
 type leak struct {
 	p       *diagnosis.Pass
+	both    *derive.Beside
 	c       *evidence.Case
 	f       *derive.Frames
 	origins derive.Origins
@@ -103,16 +104,21 @@ func run(p *diagnosis.Pass) error {
 	if err != nil {
 		return err
 	}
-	l := &leak{p: p, c: p.Case, f: frames, origins: origins, graph: graph, dead: slots.DeadPools()}
+	both := derive.NewBeside(p, diagnosis.RoleCreator, diagnosis.RoleWaiter)
+	defer both.Flush()
+	l := &leak{p: p, both: both, c: p.Case, f: frames, origins: origins, graph: graph, dead: slots.DeadPools()}
 	l.silence()
+	if p.Case.Timeline != nil { // it knows who was woken and what grew; a core beside it has more to tell
+		if err := l.timeline(); err != nil {
+			return err
+		}
+	}
 	rows := l.never()
 	if len(rows) > 0 {
 		l.proved(rows)
 	}
-	if p.Case.Timeline != nil { // it knows who was woken and what grew; a core beside it has more to tell
-		if err := l.timeline(); err != nil || p.Case.Scheduler == nil {
-			return err
-		}
+	if p.Case.Timeline != nil && p.Case.Scheduler == nil {
+		return nil
 	}
 	l.suspects()
 	l.keptLocks()
@@ -186,7 +192,7 @@ func (l *leak) proved(rows []int) {
 		if i > 0 {
 			more = rest{}
 		}
-		l.p.Report(l.finding(s, more))
+		l.both.Report(l.finding(s, more))
 	}
 }
 

@@ -33,7 +33,7 @@ func (l *leak) keptLocks() {
 	}
 	for i, s := range c.sorted() {
 		if i < maxFindings && float64(len(s.objects)) >= l.p.Limit("suspect-locks") && 10*len(s.objects) >= 9*min(s.count, maxObjects) {
-			l.p.Report(l.kept(s))
+			l.both.Report(l.kept(s))
 		}
 	}
 }

@@ -29,7 +29,7 @@ func (l *leak) suspects() {
 	told := 0
 	for _, s := range l.crowds(crowds) {
 		if float64(s.count) >= l.p.Limit("suspect-goroutines") && told < maxFindings && l.suspect(s) {
-			l.p.Report(l.possible(s))
+			l.both.Report(l.possible(s))
 			told++
 		}
 	}

@@ -2,6 +2,7 @@ package goroutineleak
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/gopostmortem/postmortem/analyze/diagnosis"
 	"github.com/gopostmortem/postmortem/analyze/diagnosis/derive"
@@ -12,17 +13,20 @@ import (
 // happens; a trace proves nothing, because it does not know who could still reach what they wait for.
 func (l *leak) overTime(t *derive.Timeline, growths []derive.Growth) {
 	l.p.Silent("no go statement started %g goroutines that wait at one line where nobody is woken", l.p.Limit("suspect-goroutines"))
-	told := 0
+	told := map[evidence.Frame]bool{}
 	for i := range growths {
 		g := &growths[i]
-		if float64(g.Live) < l.p.Limit("suspect-goroutines") || told == maxFindings {
+		if float64(g.Live) < l.p.Limit("suspect-goroutines") || len(told) == maxFindings {
 			break // the list is sorted
+		}
+		if told[g.At] && g.At.Function != "" {
+			continue // a library starts several for each call: one disease
 		}
 		for k := range g.Stands {
 			s := &g.Stands[k]
 			if float64(s.Count) >= l.p.Limit("suspect-goroutines") && l.forgotten(t, g, s) {
-				l.p.Report(l.growing(t, g, s))
-				told++
+				l.both.Hold(l.growing(t, growths, g, s))
+				told[g.At] = true
 				break
 			}
 		}
@@ -63,14 +67,14 @@ var forgets = map[derive.Activity]bool{derive.ActivitySend: true, derive.Activit
 	derive.ActivityForever: true, derive.ActivityCond: true, derive.ActivityGroup: true}
 
 // growing tells goroutines that pile up at one place.
-func (l *leak) growing(t *derive.Timeline, g *derive.Growth, s *derive.Stand) diagnosis.Finding {
+func (l *leak) growing(t *derive.Timeline, growths []derive.Growth, g *derive.Growth, s *derive.Stand) diagnosis.Finding {
 	first, _ := l.c.Goroutines().ByID(s.First)
 	k := l.causeOf(first)
 	row, site := evidence.SpawnRef(g.Rows[0]), evidence.SiteRef(s.Site)
 	f := diagnosis.Finding{
 		Subject: row, Victims: []evidence.Ref{site}, Affected: s.Count,
 		Claim: fmt.Sprintf("%d goroutines were started in %s within %s and %d have ended; %d wait at one line where nobody is woken: they may be leaked",
-			g.Created, nameOf(g.At), derive.Lasting(max(g.LastNS-g.FirstNS, 1)), g.Ended, s.Count),
+			g.Created, startedIn(g), derive.Lasting(max(g.LastNS-g.FirstNS, 1)), g.Ended, s.Count),
 		Confidence: diagnosis.Possible, Severity: diagnosis.Info,
 		Fix:    k.fix,
 		Settle: "a core of Go 1.22 or later, in which it can be proved that nothing can wake them",
@@ -93,8 +97,40 @@ func (l *leak) growing(t *derive.Timeline, g *derive.Growth, s *derive.Stand) di
 		add([]evidence.Ref{row}, "those that started them have ended or left the function that did, %d of %d that were looked at", g.Parents.Gone, g.Parents.Looked)
 	}
 	l.lines(&f, t, g, s)
-	l.grade(&f, g, s, rises)
+	l.grade(&f, g, s, rises, rises && l.orphans(growths, g, s))
 	return f
+}
+
+// startedIn names the go statement: the user's line, and the library's that lies between.
+func startedIn(g *derive.Growth) string {
+	if g.Through.Function == "" {
+		return nameOf(g.At)
+	}
+	return nameOf(g.At) + " by way of " + nameOf(g.Through)
+}
+
+// orphans reports whether nobody is left who could belong to the goroutines: the program's code starts them all the time, none has ended or was
+// ever woken, and whoever started them is gone. Beside sessions and subscribers there is a goroutine for each connection, started at the same
+// place or in the program's own code.
+func (l *leak) orphans(growths []derive.Growth, g *derive.Growth, s *derive.Stand) bool {
+	if !g.Mine || g.Ended > 0 || s.Woken() > 0 || !gone(g) {
+		return false
+	}
+	for i := range growths {
+		k := &growths[i]
+		connected := 0
+		for j := range k.Stands {
+			stand := &k.Stands[j]
+			_, user := l.f.UserFrame(l.c.Stack(stand.Stack))
+			if stand.Doing.Activity == derive.ActivityNetwork && (user || k.Mine && k.At.Function == g.At.Function) {
+				connected += stand.Count
+			}
+		}
+		if 2*connected >= s.Count {
+			return false
+		}
+	}
+	return true
 }
 
 // waited says how long they have waited, and how long others waited there.
@@ -110,12 +146,17 @@ func (l *leak) waited(t *derive.Timeline, s *derive.Stand, add adder) {
 }
 
 // grade says how sure it is and how bad.
-func (l *leak) grade(f *diagnosis.Finding, g *derive.Growth, s *derive.Stand, rises bool) {
+func (l *leak) grade(f *diagnosis.Finding, g *derive.Growth, s *derive.Stand, rises, orphans bool) {
 	against := func(text string) { f.Against = append(f.Against, diagnosis.Reason{Text: text}) }
 	certain := s.Doing.Activity == derive.ActivityForever
 	switch {
 	case !certain && s.Doing.Activity != derive.ActivitySend:
 		against("goroutines that wait for something rare, one for each subscriber or session, look the same while their number grows")
+		if orphans {
+			f.Severity = diagnosis.Warning
+			f.Because = append(f.Because, diagnosis.Reason{Refs: []evidence.Ref{f.Subject},
+				Text: "none of them has ended or was ever woken, and no connections became more with them that the program's own code waits for"})
+		}
 	case !rises:
 		against("they do not become more: a batch whose results are collected later looks the same")
 	default:
@@ -130,12 +171,21 @@ func (l *leak) grade(f *diagnosis.Finding, g *derive.Growth, s *derive.Stand, ri
 	against("whether anything still refers to what they wait for is not in a trace")
 }
 
-// lines adds the line at which they wait and that of the go statement.
+// lines adds the line at which they wait and that of the go statement. Where they wait in a library the user's line that started them comes first.
 func (l *leak) lines(f *diagnosis.Finding, t *derive.Timeline, g *derive.Growth, s *derive.Stand) {
+	library := false
 	if at, ok := t.Open(t.Site(s.Site)); ok {
 		f.Locations = append(f.Locations, diagnosis.Location{Role: diagnosis.RoleWaiter, Frame: at, Ref: evidence.SiteRef(s.Site)})
+		_, user := l.f.UserFrame(l.c.Stack(s.Stack))
+		library = !user
 	}
-	if g.At.Function != "" {
-		f.Locations = append(f.Locations, diagnosis.Location{Role: diagnosis.RoleCreator, Frame: g.At, Ref: evidence.SpawnRef(g.Rows[0])})
+	if g.At.Function == "" {
+		return
 	}
+	creator := diagnosis.Location{Role: diagnosis.RoleCreator, Frame: g.At, Ref: evidence.SpawnRef(g.Rows[0])}
+	if library && g.Mine {
+		f.Locations = slices.Insert(f.Locations, 0, creator)
+		return
+	}
+	f.Locations = append(f.Locations, creator)
 }

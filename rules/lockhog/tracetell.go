@@ -48,7 +48,7 @@ func (r *traced) workOf(h *derive.Holding) work {
 	}
 	if !r.named(w.spot) { // in a trace that was cut names may be missing
 		if waker := r.t.Waker(w.release); w.at.Function == "" || r.named(waker) {
-			w.at, _ = r.t.Open(waker)
+			w.at, _ = r.t.Open(r.t.Outward(h.Lock, waker))
 		}
 	}
 	r.hidden(h.Lock, &w)
@@ -171,7 +171,8 @@ func (r *traced) claim(l *derive.ContendedLock, v verdict, chain []derive.Holdin
 	case v == brief:
 		text += fmt.Sprintf("; who holds it keeps it for %s at a time and %s", r.usually(w), w.what)
 	default:
-		text += fmt.Sprintf("; who holds it keeps it for %s on average and %s", derive.Lasting(int64(root.HoldNS/max(root.Holds.Total(), 1))), w.what)
+		row := &r.line.Releases[w.release] // others may only touch the lock
+		text += fmt.Sprintf("; who holds it keeps it for %s on average and %s", derive.Lasting(int64(row.HoldNS/max(row.Holds.Total(), 1))), w.what)
 	}
 	if w.at.Function != "" {
 		text += fmt.Sprintf(" (%s)", derive.Short(w.at.Function))
@@ -265,26 +266,13 @@ func (r *traced) holds(l *derive.ContendedLock, w work) diagnosis.Reason {
 	return diagnosis.Reason{Refs: releaseRefs(l), Text: text}
 }
 
-// caught is where goroutines that compute with the lock were seen: the line below the function that lets go at which they were sampled or taken
-// off the processor most often.
+// caught is where goroutines that compute with the lock were seen.
 func (r *traced) caught(w work) (evidence.Frame, int, bool) {
-	waker := r.t.Waker(w.release)
-	from, ok := r.t.Frame(waker, waker.Caller)
-	best, most := -1, uint64(0)
-	for i := range r.line.Sites {
-		s := &r.line.Sites[i]
-		if !w.computes || !ok || s.Kind != evidence.SiteSample && s.Kind != evidence.SitePreempt || s.Count <= most {
-			continue
-		}
-		if _, below := derive.Has(r.c.Stack(s.Stack), from.Function); below {
-			best, most = i, s.Count
-		}
-	}
-	if best < 0 {
+	if !w.computes {
 		return evidence.Frame{}, -1, false
 	}
-	at, open := r.t.Open(r.t.Places[best])
-	return at, best, open
+	at, site, _, ok := r.t.Caught(w.release)
+	return at, site, ok
 }
 
 // otherWork is the share from which further parts of the holds are told.
@@ -334,7 +322,7 @@ func (r *traced) against(l *derive.ContendedLock, v verdict, root *derive.Holdin
 	say(r.idleTurns(l, root, w), "who holds the lock does nothing but wait for something to come, and the others ask for the lock in the same "+
 		"function: so stand goroutines that take turns")
 	say(l.Kind == derive.LockOnce, "a sync.Once runs its function once: when that ends, the queue is gone for good")
-	say(v == brief, fmt.Sprintf("no hold is long for a single caller, and the waits to which half of the waited time belongs last about %s: it is their number that costs",
+	say(v == brief, fmt.Sprintf("the waits are short: those to which half of the waited time belongs last about %s",
 		derive.Lasting(derive.Weighty(&l.Hist))))
 	say(l.Several > 1, fmt.Sprintf("the holds add up to more than the time there was, so these are at least %.0f locks that the same lines take", l.Several))
 	say(r.byReader(w), "readers hold an RWMutex together, and a trace shows only the last one of them let go")
@@ -389,7 +377,7 @@ func (r *traced) locations(l *derive.ContendedLock, chain []derive.Holding, w wo
 		if n == maxWaiterLines {
 			break
 		}
-		if at, ok := r.t.Open(r.t.Places[i]); ok {
+		if at, ok := r.t.Open(r.t.Outward(l, r.t.Places[i])); ok {
 			add(diagnosis.RoleWaiter, at, evidence.SiteRef(i))
 		}
 	}

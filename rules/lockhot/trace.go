@@ -153,6 +153,10 @@ func (r *traced) because(l *derive.ContendedLock, root *derive.Holding) []diagno
 		list = append(list, diagnosis.Reason{Refs: []evidence.Ref{evidence.ReleaseRef(s.Release)}, Text: fmt.Sprintf("for %s of that time who holds it %s, at %s",
 			derive.Percent(float64(s.NS)/float64(root.Known)), s.Spot.Doing, derive.Where(at))})
 	}
+	if at, site, ok := r.caught(root); ok {
+		list = append(list, diagnosis.Reason{Refs: []evidence.Ref{evidence.SiteRef(site)}, Text: fmt.Sprintf(
+			"below the function that lets it go, goroutines were caught computing most often at %s", derive.Where(at))})
+	}
 	return list
 }
 
@@ -171,15 +175,37 @@ func (r *traced) work(root *derive.Holding) (derive.HoldShare, evidence.Frame, b
 	return derive.HoldShare{}, evidence.Frame{}, false
 }
 
-// locations are where the lock is asked for, by the longest waits first, and what its holders stop for.
+// minCaught is how often computing must have been caught to name a line of a short section.
+const minCaught = 2
+
+// caught is where holders were seen computing, when that is what they do for most of the holds.
+func (r *traced) caught(root *derive.Holding) (evidence.Frame, int, bool) {
+	share, known := root.Main()
+	if !known || share.State != evidence.ActRunning {
+		return evidence.Frame{}, -1, false
+	}
+	at, site, count, ok := r.t.Caught(share.Release)
+	return at, site, ok && count >= minCaught
+}
+
+// locations are where the lock is asked for, by the longest waits first, and what its holders compute or stop for.
 func (r *traced) locations(l *derive.ContendedLock, root *derive.Holding) []diagnosis.Location {
 	var list []diagnosis.Location
-	for _, i := range l.Sites {
-		at, ok := r.t.Open(r.t.Places[i])
+	add := func(p derive.Spot, site int) {
+		at, ok := r.t.Open(p)
 		known := slices.ContainsFunc(list, func(x diagnosis.Location) bool { return x.Frame.File == at.File && x.Frame.Line == at.Line })
 		if ok && !known && len(list) < maxLockLines {
-			list = append(list, diagnosis.Location{Role: diagnosis.RoleLock, Frame: at, Ref: evidence.SiteRef(i)})
+			list = append(list, diagnosis.Location{Role: diagnosis.RoleLock, Frame: at, Ref: evidence.SiteRef(site)})
 		}
+	}
+	for _, i := range l.Sites {
+		add(r.t.Outward(l, r.t.Places[i]), i)
+	}
+	for _, i := range l.Sites { // and the line itself, where that was the caller of a wrapper
+		add(r.t.Places[i], i)
+	}
+	if at, site, ok := r.caught(root); ok {
+		list = append(list, diagnosis.Location{Role: diagnosis.RoleRunner, Frame: at, Ref: evidence.SiteRef(site)})
 	}
 	if s, at, ok := r.work(root); ok {
 		list = append(list, diagnosis.Location{Role: diagnosis.RoleHolder, Frame: at, Ref: evidence.ReleaseRef(s.Release)})

@@ -29,7 +29,7 @@ var Rule = &diagnosis.Rule{
 			"network by turns and was not started by who accepts connections. The waits of a request to net/http are found where the " +
 			"caller stands, though it is another goroutine that reads the connection.",
 		Hurts: "The work takes as long as all answers together. Processors stand idle, and a slower peer makes everything slower.",
-		Confirm: "go tool trace -pprof=net and the spans or logs of the peer show whether the answers are slow there or on the way. The " +
+		Confirm: "`postmortem profile net` and the spans or logs of the peer show whether the answers are slow there or on the way. The " +
 			"course of a user task (runtime/trace) shows what the waits belong to.",
 		Fix: "Ask for what does not depend on each other at the same time, ask for several things in one request, keep answers that do not " +
 			"change, and give every call a deadline. If the answers themselves are slow, this is the peer's matter.",
@@ -161,7 +161,7 @@ func (s *search) finding(slow []asking) diagnosis.Finding {
 		Against:    []diagnosis.Reason{{Text: "a trace does not know the peer, nor whether the answer could have come sooner"}},
 		Confidence: diagnosis.Likely,
 		Severity:   diagnosis.Info,
-		Next:       []string{"go tool trace -pprof=net TRACE > net.pprof && go tool pprof -top net.pprof shows the waits for the network by stack"},
+		Next:       []string{"postmortem profile net -o net.pb.gz FILE"},
 		Settle:     "the logs or spans of the peer, or a packet capture, tell whether the answers are slow there or on the way",
 	}
 	if !a.client {

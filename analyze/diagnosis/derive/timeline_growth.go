@@ -11,7 +11,9 @@ import (
 // Growth is a go statement that started goroutines in the time of a Timeline, with what became of them.
 type Growth struct {
 	Rows           []int          // rows of Spawns
-	At             evidence.Frame // the user's line of the go statement
+	At             evidence.Frame // the user's line of the go statement, or the one that made a library execute it
+	Mine           bool           // At is in the program's code or in a dependency
+	Through        evidence.Frame // the go statement of the library, when At is that of the goroutine in which the library executes it
 	Created, Ended uint64
 	Live           int // at the end, those that were there before left out
 	FirstNS        int64
@@ -87,12 +89,29 @@ func (t *Timeline) growths() []Growth {
 		}
 		g.Live = int(min(uint64(g.Live), g.Created)) // who was there before and is still there is no growth
 		slices.SortStableFunc(g.Rows, func(a, b int) int { return cmp.Compare(t.Line.Spawns[b].Created, t.Line.Spawns[a].Created) })
-		g.At, _ = t.Started(g.Rows[0])
+		t.place(&g)
 		list = append(list, g)
 	}
 	t.stands(list)
 	slices.SortStableFunc(list, func(a, b Growth) int { return cmp.Compare(b.Live, a.Live) })
 	return list
+}
+
+// place finds the line that starts the goroutines.
+func (t *Timeline) place(g *Growth) {
+	row := g.Rows[0]
+	g.At, _ = t.Started(row)
+	at, steps, ok := t.Root(row)
+	switch {
+	case ok:
+		g.At, g.Mine = at, true
+		if steps > 0 {
+			g.Through = t.c.Stack(t.Line.Spawns[row].Stack).At(0)
+		}
+	case g.At.Function != "":
+		o := t.f.Owner(t.Line.Spawns[row].Start)
+		g.Mine = g.At == t.c.Frame(t.Line.Spawns[row].Start) && (o == OwnerUser || o == OwnerDependency)
+	}
 }
 
 // startKey is how a goroutine that is alive at the end tells the go statement that started it. It is empty for what has none, as the

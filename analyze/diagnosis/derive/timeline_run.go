@@ -120,6 +120,56 @@ func (t *Timeline) Started(spawn int) (evidence.Frame, bool) {
 	return start, start.Function != ""
 }
 
+// maxSteps bounds the goroutines between the user's line and a go statement of a library: that of net/http has one or two.
+const maxSteps = 4
+
+// onlyRoot is the share of the goroutines that execute a function which one row must have started, to be where they come from.
+const onlyRoot = 0.9
+
+// Root is the user's line that leads to a row of Spawns: on the stack of the go statement, or, where a library starts goroutines from a goroutine
+// of its own, on the stack of the go statement that started that one, and so on. Steps is how many goroutines lie in between.
+func (t *Timeline) Root(spawn int) (at evidence.Frame, steps int, ok bool) {
+	for steps = range maxSteps {
+		if spawn < 0 || spawn >= len(t.Line.Spawns) {
+			break
+		}
+		stack := t.c.Stack(t.Line.Spawns[spawn].Stack)
+		if i, found := t.f.UserFrame(stack); found && stack.At(i).Function != "" {
+			return stack.At(i), steps, true
+		}
+		spawn = t.executed(stack)
+	}
+	return evidence.Frame{}, 0, false
+}
+
+// executed is the row of Spawns of nearly all goroutines that execute the outermost function of a stack; -1 when there is none.
+func (t *Timeline) executed(stack evidence.Stack) int {
+	outer := ""
+	for i := stack.Len() - 1; i >= 0 && outer == ""; i-- {
+		if f := stack.At(i).Function; f != "runtime.goexit" {
+			outer = f
+		}
+	}
+	if outer == "" {
+		return -1
+	}
+	best, all := -1, uint64(0)
+	for i := range t.Line.Spawns {
+		s := &t.Line.Spawns[i]
+		if t.c.Frame(s.Start).Function != outer {
+			continue
+		}
+		all += s.Created + uint64(max(s.Before, 0))
+		if best < 0 || s.Created > t.Line.Spawns[best].Created {
+			best = i
+		}
+	}
+	if best < 0 || float64(t.Line.Spawns[best].Created) < onlyRoot*float64(all) {
+		return -1
+	}
+	return best
+}
+
 // runKinds are the kinds of sites at which a goroutine was caught while it computed, the ones that tell most first.
 var runKinds = []evidence.SiteKind{evidence.SiteSample, evidence.SitePreempt, evidence.SiteYield}
 

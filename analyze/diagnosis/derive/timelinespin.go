@@ -24,6 +24,7 @@ type Spin struct {
 	LifeNS     uint64 // of the goroutines, within the Timeline
 	Sites      []int
 	Bench      bool // the loop is the body of a benchmark
+	Blind      bool // something that cannot be interrupted may run in between: what it was caught at is no sample
 }
 
 // SpinBounds are the thresholds of Spins.
@@ -35,6 +36,8 @@ type SpinBounds struct {
 	Work    float64 // share of samples at most that may be work
 	Asks    float64 // share of samples at least in what asks
 	Sleeps  float64 // the same of time.Sleep, which a goroutine that never sleeps calls for nothing
+	Spread  float64 // share of preemptions at least that must be elsewhere than at one call
+	Stretch int64   // nanoseconds between preemptions from which they say little
 }
 
 // loopShare is the share of a goroutine's samples that a function must be on the stack of to be the one whose loop it is.
@@ -74,7 +77,7 @@ func (s *Spin) join(o *Spin) {
 	s.Goroutines = append(s.Goroutines, o.Goroutines...)
 	s.Samples, s.Asks, s.Work = s.Samples+o.Samples, s.Asks+o.Asks, s.Work+o.Work
 	s.RunNS, s.LifeNS = s.RunNS+o.RunNS, s.LifeNS+o.LifeNS
-	s.Bench = s.Bench || o.Bench
+	s.Bench, s.Blind = s.Bench || o.Bench, s.Blind || o.Blind
 	for _, i := range o.Sites {
 		if !slices.Contains(s.Sites, i) {
 			s.Sites = append(s.Sites, i)
@@ -127,8 +130,8 @@ func (t *Timeline) caught() map[int64][]catch {
 }
 
 // spin judges the samples of one goroutine.
-func (t *Timeline) spin(list []catch, b SpinBounds) (Spin, bool) {
-	list = t.whole(fairest(list, b.Samples))
+func (t *Timeline) spin(all []catch, b SpinBounds) (Spin, bool) {
+	list := t.whole(fairest(all, b.Samples))
 	total := uint64(0)
 	for _, c := range list {
 		total += c.count
@@ -140,8 +143,8 @@ func (t *Timeline) spin(list []catch, b SpinBounds) (Spin, bool) {
 	if function == "" {
 		return Spin{}, false
 	}
-	tally := t.tally(list, function)
-	tally.spin.Samples = total
+	tally := t.tally(list, t.inlinedAsks(list, all, function), function)
+	tally.spin.Samples, tally.spin.Blind = total, t.blind(list, total, b)
 	tally.spin.Work += total - tally.seen
 	best, ok := tally.best()
 	least := b.Asks
@@ -170,13 +173,43 @@ func fairest(list []catch, enough uint64) []catch {
 	return slices.DeleteFunc(slices.Clone(list), func(c catch) bool { return !c.sample })
 }
 
+// blind reports whether preemptions show no more than where a goroutine can be interrupted. One strikes some time after the goroutine was put
+// on its processor (10 ms, runtime/proc.go, forcePreemptNS, Go 1.21 to 1.26), at any instruction of Go code, or at the next call of a
+// function where that cannot be: in the runtime, in assembly. A loop that only asks is caught at several places of the question and around
+// it. One that runs assembly in between is always caught at the first call behind it, or where it makes none hardly ever.
+func (t *Timeline) blind(list []catch, total uint64, b SpinBounds) bool {
+	var most uint64
+	var ran evidence.Histogram
+	for _, c := range list {
+		if c.sample {
+			return false // the clock of a CPU profile strikes in assembly as well
+		}
+		if c.stack.Len() > 0 && !interrupted(c.stack, 0) {
+			most = max(most, c.count)
+		}
+		for i, n := range t.Line.Sites[c.site].Hist {
+			ran[i] += n
+		}
+	}
+	return float64(total-most) < b.Spread*float64(total) || (b.Stretch > 0 && ran.Quantile(0.5) > b.Stretch)
+}
+
+// interrupted reports whether a frame is that of an interruption at any instruction.
+func interrupted(s evidence.Stack, at int) bool {
+	return strings.HasPrefix(s.At(at).Function, "runtime.asyncPreempt")
+}
+
 // whole leaves out stacks that lack their inner frames: those that are the outer part of another one, from a call of the program on. Up
 // to Go 1.24 a goroutine that is caught at the entry of a function is told to be at its caller. One that really is there, between two
 // calls, says no more than that either.
 func (t *Timeline) whole(list []catch) []catch {
 	outer := map[string]bool{}
 	for _, c := range list {
-		for i, ok := t.programFrame(c.stack, 1); ok; i, ok = t.programFrame(c.stack, i+1) {
+		from := 1
+		for c.sample && from < c.stack.Len() && interrupted(c.stack, from-1) {
+			from++ // a sample of who is just being interrupted lacks no frame
+		}
+		for i, ok := t.programFrame(c.stack, from); ok; i, ok = t.programFrame(c.stack, i+1) {
 			outer[frameKey(c.stack, i)] = true
 		}
 	}
@@ -274,7 +307,7 @@ func (y *tally) settle() {
 }
 
 // tally sorts the samples of a function's loop into questions, their surroundings, and what may be work.
-func (t *Timeline) tally(list []catch, function string) *tally {
+func (t *Timeline) tally(list []catch, inlined map[int]ask, function string) *tally {
 	y := &tally{}
 	helpers, lines := map[string]bool{}, map[int]bool{}
 	var undecided []catch
@@ -308,6 +341,10 @@ func (t *Timeline) tally(list []catch, function string) *tally {
 	for _, c := range undecided { // in the code of the loop itself, or of what it calls
 		at := t.frameOf(c.stack, function)
 		h, called := t.helper(c.stack, at)
+		if a, ok := inlined[c.stack.At(at).Line]; ok && !called {
+			y.add(ask{a.shape, c.stack.At(at), a.callee, c.count})
+			continue
+		}
 		if (called && !helpers[h]) || (!called && !lines[c.stack.At(at).Line]) {
 			y.spin.Work += c.count
 		}
@@ -315,6 +352,32 @@ func (t *Timeline) tally(list []catch, function string) *tally {
 	slices.Sort(y.spin.Sites)
 	y.settle()
 	return y
+}
+
+// inlinedAsks are the questions by line that preemptions have shown to be compiled into the loop, where CPU samples decide: such a question is
+// an instruction or two, and a sample stands at the next, which belongs to the loop.
+func (t *Timeline) inlinedAsks(list, all []catch, function string) map[int]ask {
+	if len(list) == 0 || !list[0].sample {
+		return nil
+	}
+	asks, seen := map[int]ask{}, map[int]uint64{}
+	for _, c := range all {
+		at := t.frameOf(c.stack, function)
+		if c.sample || at < 0 || !interrupted(c.stack, 0) {
+			continue
+		}
+		line := c.stack.At(at).Line
+		seen[line] += c.count
+		if shape, callee, kind := t.question(c.stack, at); kind == asking {
+			asks[line] = ask{shape: shape, callee: callee, count: asks[line].count + c.count}
+		}
+	}
+	for line, a := range asks {
+		if 2*a.count < seen[line] {
+			delete(asks, line)
+		}
+	}
+	return asks
 }
 
 func (y *tally) add(a ask) {
@@ -369,7 +432,7 @@ func (t *Timeline) question(s evidence.Stack, at int) (PollShape, string, questi
 			if written++; written > 1 {
 				return PollNone, "", working
 			}
-		case strings.HasPrefix(name, "runtime.asyncPreempt"):
+		case interrupted(s, i):
 			return PollNone, "", unclear
 		default:
 			if shape := questionShape(name); shape != PollNone {

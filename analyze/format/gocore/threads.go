@@ -259,8 +259,17 @@ func (w *threadWalk) goFrames(at start) (next start, ok bool) {
 			return w.toGoroutine(w.t.atSyscall)
 		}
 	case roleNone:
-		if next, ok := w.beforeVDSO(); ok && e.broken == "" && w.u.info(e.pc).writesSP {
+		if e.broken != "" || !w.u.info(e.pc).writesSP {
+			break
+		}
+		if next, ok := w.beforeVDSO(); ok {
 			return next, true
+		}
+		if next, ok := w.unswitched(at, where, e); ok {
+			return next, true
+		}
+		if where == placeGoroutine {
+			w.broken = "its innermost function changes the stack pointer"
 		}
 	}
 	if e.broken != "" && where == placeSystem && e.pc != 0 && !w.u.info(e.pc).ok {
@@ -281,6 +290,21 @@ func (w *threadWalk) beforeVDSO() (start, bool) {
 	}
 	w.called = true
 	return start{pc: m.vdsoPC, sp: m.vdsoSP}, true
+}
+
+// unswitched returns the caller of a function that changes to the system stack and was interrupted before it did, or after it came back: its
+// stack pointer is still one of the goroutine's stack, and what the tables say of its frame holds. The runtime has noted no call of the vDSO
+// then (runtime/time_linux_amd64.s, time.now).
+func (w *threadWalk) unswitched(at start, where place, e end) (start, bool) {
+	if !at.trap || where != placeGoroutine || len(w.u.pcs) != 1 || w.u.usesLR || w.m == nil || w.m.vdsoPC != 0 {
+		return start{}, false
+	}
+	fp := e.sp + w.u.info(e.pc).delta
+	pc, ok := w.u.mem.Uint64(fp - 8)
+	if !ok || !w.u.info(pc).ok {
+		return start{}, false
+	}
+	return start{pc: pc, sp: fp}, true
 }
 
 // toGoroutine goes from the system stack to the goroutine that the thread executes, once.

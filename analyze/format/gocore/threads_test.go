@@ -196,3 +196,45 @@ func delveDump(t *testing.T, pid int, path string) {
 		t.Fatal(state.Err)
 	}
 }
+
+// TestUnswitched stops a thread at each of the first instructions of time.now, before it changes to the system stack: the goroutine's stack
+// is whole at all of them.
+func TestUnswitched(t *testing.T) {
+	dir, err := filepath.Abs(filepath.Join("testdata", "programs", "threads"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	exe, err := fixtures.Build(context.Background(), fixtures.Program{Dir: dir})
+	fixtures.Require(t, err)
+	gdb, err := exec.LookPath("gdb")
+	if err != nil {
+		fixtures.Require(t, &fixtures.MissingToolError{Tool: "gdb", For: "stopping a thread at an instruction"})
+	}
+	text := filepath.Join(t.TempDir(), "text")
+	pid := runReady(t, exe, text)
+	for steps := range 3 {
+		core := filepath.Join(t.TempDir(), "core")
+		commands := []string{"set pagination off", "break *'time.now'", "continue", "delete"}
+		for range steps {
+			commands = append(commands, "stepi")
+		}
+		args := []string{"-nx", "-batch", "-p", fmt.Sprint(pid)}
+		for _, c := range append(commands, "gcore "+core, "detach") {
+			args = append(args, "-ex", c)
+		}
+		out, err := exec.Command(gdb, args...).CombinedOutput()
+		if _, missing := os.Stat(core); err != nil || missing != nil {
+			t.Fatalf("gdb: %v\n%s", err, out)
+		}
+		c, err := readCore(t, core, format.Options{Executable: exe})
+		if err != nil {
+			t.Fatal(err)
+		}
+		i := &incident{c, &fixtures.Capture{Exe: exe, Core: core, Text: text}, wordsOf(t, text)}
+		i.noGaps(t)
+		found := i.with("main.asksForTime")
+		if len(found) != 1 || i.Stack(found[0].Stack).At(0).Function != "time.now" {
+			t.Errorf("after %d steps: %d goroutines ask for the time", steps, len(found))
+		}
+	}
+}
