@@ -40,31 +40,32 @@ const (
 	daily      running = 1 << iota // it runs with every test, not only by `make healthy`
 	withPaths                      // its tests look for files beside their sources: it is built without -trimpath, and so anew each time
 	leakChecks                     // its tests take the goroutine of the tracer for a leak, and fail for no other reason
+	taught                         // a rule was changed after a look at it: it shows that the change holds, and no more
 )
 
-// workloads were chosen for what they do (consensus, storage, RPC, caches, pools, logs), before any rule had seen them. No threshold was set by
-// them: one that fires is a fault of the rule.
+// workloads were chosen for what they do (consensus, storage, RPC, caches, pools, logs), before any rule had seen them. But for those that have
+// taught something, no rule and no threshold owes anything to them: one that fires is a fault of the rule.
 var workloads = []workload{
 	{"golang.org/x/net", "v0.62.0", "http2", "-short -run Transport|Server", 0},
-	{"golang.org/x/net", "v0.62.0", "quic", "-short -run .", daily},
+	{"golang.org/x/net", "v0.62.0", "quic", "-short -run .", 0},
 	{"golang.org/x/net", "v0.62.0", "websocket", "-run .", 0},
 	{"golang.org/x/sync", "v0.24.0", "errgroup", "-run . -bench . -benchtime 200ms", 0},
-	{"golang.org/x/sync", "v0.24.0", "semaphore", "-run . -bench . -benchtime 20ms", 0},
+	{"golang.org/x/sync", "v0.24.0", "semaphore", "-run . -bench . -benchtime 20ms", taught},
 	{"go.etcd.io/raft/v3", "v3.7.0", ".", "-run .", 0},
 	{"go.etcd.io/raft/v3", "v3.7.0", ".", "-run ^$ -bench Proposal3Nodes|OneNode -benchtime 300ms", 0},
 	{"go.etcd.io/raft/v3", "v3.7.0", "rafttest", "-run .", daily},
-	{"github.com/hashicorp/raft", "v1.8.0", ".", "-run TestRaft_(TripleNode|LeaderFail|ApplyConcurrent|SnapshotRestore|AutoSnapshot|JoinNode)", daily},
+	{"github.com/hashicorp/raft", "v1.8.0", ".", "-run TestRaft_(TripleNode|LeaderFail|ApplyConcurrent|SnapshotRestore|AutoSnapshot|JoinNode)", 0},
 	{"github.com/gorilla/websocket", "v1.5.3", ".", "-run .", daily},
 	{"github.com/gorilla/websocket", "v1.5.3", ".", "-run ^$ -bench Broadcast|Mask -benchtime 100ms", 0},
-	{"github.com/panjf2000/ants/v2", "v2.12.1", ".", "-run TestAntsPoolGetWorkerFromCache|TestAntsPoolWaitToGetWorker$|TestAntsPool$|TestNoPool$|TestPanicHandler$|TestInfinitePool$", 0},
-	{"github.com/hashicorp/yamux", "v0.1.2", ".", "-run TestManyStreams$|TestSendData|TestPing|TestGoAway|TestAccept|TestKeepAlive", 0},
-	{"github.com/hashicorp/yamux", "v0.1.2", ".", "-run ^$ -bench Ping|Accept|SendRecv512|Parallel4096 -benchtime 300ms", 0},
-	{"go.uber.org/zap", "v1.28.0", ".", "-run ^$ -bench . -benchtime 20ms", 0},
-	{"go.uber.org/zap", "v1.28.0", "zapcore", "-run .", daily},
-	{"github.com/go-chi/chi/v5", "v5.5.0", ".", "-run . -bench . -benchtime 10ms", 0},
+	{"github.com/panjf2000/ants/v2", "v2.12.1", ".", "-run TestAntsPoolGetWorkerFromCache|TestAntsPoolWaitToGetWorker$|TestAntsPool$|TestNoPool$|TestPanicHandler$|TestInfinitePool$", taught},
+	{"github.com/hashicorp/yamux", "v0.1.2", ".", "-run TestManyStreams$|TestSendData|TestPing|TestGoAway|TestAccept|TestKeepAlive", taught},
+	{"github.com/hashicorp/yamux", "v0.1.2", ".", "-run ^$ -bench Ping|Accept|SendRecv512|Parallel4096 -benchtime 300ms", taught},
+	{"go.uber.org/zap", "v1.28.0", ".", "-run ^$ -bench . -benchtime 20ms", taught},
+	{"go.uber.org/zap", "v1.28.0", "zapcore", "-run .", taught},
+	{"github.com/go-chi/chi/v5", "v5.5.0", ".", "-run . -bench . -benchtime 10ms", taught},
 	{"github.com/go-chi/chi/v5", "v5.5.0", "middleware", "-run ThrottleRetryAfter|ThrottleBacklog|Compress|Strip|Timeout$", 0},
 	{"github.com/valyala/fasthttp", "v1.62.0", ".", "-run ^$ -bench ServerGet1ReqPerConn$|ServerTimeoutError|ClientGetEndToEnd10TCP -benchtime 300ms", 0},
-	{"github.com/valyala/fasthttp", "v1.62.0", "fasthttputil", "-run .", 0},
+	{"github.com/valyala/fasthttp", "v1.62.0", "fasthttputil", "-run .", taught},
 	{"go.etcd.io/bbolt", "v1.5.0", ".", "-short -run TestTx|TestCursor", 0},
 	{"github.com/redis/go-redis/v9", "v9.23.0", "internal/pool", "-run ConnStateMachine|DoubleFree|TryDial -bench PoolGetPut -benchtime 20ms", 0},
 	{"github.com/dgraph-io/ristretto/v2", "v2.4.2", ".", "-run TestCache(Get|Set|Del|Clear|Process|Multi)|TestStore|TestPolicy", 0},
@@ -74,6 +75,15 @@ var workloads = []workload{
 	{"google.golang.org/grpc", "v1.85.0", "test", "-run Test/(Unary|Stream|Metadata|PingPong|FlowControl|ClientStreaming)", leakChecks | withPaths},
 	{"github.com/nats-io/nats-server/v2", "v2.15.2", "server", "-run TestClient(Simple|Pub|NoBody|WithQueue|UnSub|AutoUnsub|Remove|Map|Connect|Reject|Limits|IPv6|Slow)", 0},
 	{"github.com/prometheus/prometheus", "v0.316.0", "tsdb/wlog", "-run TestReader|TestWatcher|TestCheckpoint|TestWLog", 0},
+	{"github.com/jackc/puddle/v2", "v2.2.3", ".", "-run . -bench . -benchtime 20ms", 0},
+	{"github.com/sourcegraph/conc", "v0.3.0", "pool", "-run .", daily},
+	{"github.com/rs/zerolog", "v1.35.1", ".", "-run ^$ -bench . -benchtime 20ms", 0},
+	{"github.com/coder/websocket", "v1.8.15", ".", "-short -run TestConn|Test_", 0},
+	{"github.com/miekg/dns", "v1.1.73", ".", "-run TestServ|TestClient.*Sync|TestExchange|TestTCP", 0},
+	{"github.com/allegro/bigcache/v3", "v3.1.0", ".", "-run ^$ -bench Parallel|Write -benchtime 50ms", 0},
+	{"github.com/hashicorp/golang-lru/v2", "v2.0.7", ".", "-run . -bench . -benchtime 50ms", daily},
+	{"golang.org/x/time", "v0.16.0", "rate", "-run . -bench . -benchtime 20ms", daily},
+	{"github.com/alitto/pond/v2", "v2.7.1", ".", "-run .", 0},
 }
 
 // healthyPage holds the outcome for readers.
@@ -83,6 +93,7 @@ const healthyPage = "../docs/healthy-traces.md"
 const (
 	workloadTimeout = 60 * time.Second // of the tests; a quarter of a minute is normal
 	workloadBuild   = 10 * time.Minute
+	workloadTries   = 3 // other people's tests have deadlines too, and a busy host misses them
 )
 
 // TestHealthyModules traces the tests and benchmarks of real modules: no rule may say more than a remark about them.
@@ -165,15 +176,28 @@ func (w *workload) trace(t *testing.T) string {
 		}
 		args = append(args, arg)
 	}
+	var out []byte
+	var err error
+	for range workloadTries {
+		if out, err = w.run(t, binary, filepath.Join(dir, w.pkg), args); err == nil {
+			return path
+		}
+	}
+	t.Fatalf("running the tests of %s: %v\n%s", w.name(), err, out[max(0, len(out)-2000):])
+	return ""
+}
+
+// run runs the tests once.
+func (w *workload) run(t *testing.T, binary, dir string, args []string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*workloadTimeout)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, binary, args...)
-	cmd.Dir = filepath.Join(dir, w.pkg)
+	cmd.Dir = dir
 	out, err := cmd.CombinedOutput()
-	if known := w.how&leakChecks != 0 && bytes.Contains(out, []byte("[trace reader (blocked)]")); err != nil && !known {
-		t.Fatalf("running the tests of %s: %v\n%s", w.name(), err, out[max(0, len(out)-2000):])
+	if w.how&leakChecks != 0 && bytes.Contains(out, []byte("[trace reader (blocked)]")) {
+		err = nil
 	}
-	return path
+	return out, err
 }
 
 // fetch returns the folder of the module in the cache of the go command.
@@ -235,6 +259,9 @@ func (w *workload) row(size int64, findings []diagnosis.Finding) string {
 			said += "; " + text
 		}
 	}
+	if w.how&taught != 0 {
+		said += "; it has taught a rule"
+	}
 	return w.head() + fmt.Sprintf(" %.1f MB | %s |", float64(size)/1e6, said)
 }
 
@@ -247,8 +274,9 @@ func healthyText(rows []string) string {
 	return `# Healthy traces
 
 Tests and benchmarks of real modules, run under -trace with the Go toolchain of this module on two processors: none of them may give a warning or
-a critical finding. The modules were chosen before the rules had seen them, and none of them sets a threshold. Written by ` + "`make healthy`" + `,
-which fetches and runs them anew; a few of them run with every test.
+a critical finding. They were chosen before the rules had seen them. Where a finding on one of them showed a fault of a rule, the rule was changed,
+and the line says so: it shows that the change holds. To the others no rule and no threshold owes anything. Written by ` + "`make healthy`" + `, which
+fetches and runs them anew; a few of them run with every test.
 
 Left out is what busy-yield names with reason: tests of ants whose jobs spin on runtime.Gosched until they are told to stop, and its benchmarks,
 in which a lock of its own yields in a loop.
@@ -267,7 +295,9 @@ func TestHealthyPage(t *testing.T) {
 	}
 	for i := range workloads {
 		w := &workloads[i]
-		modules[w.module], packages[w.module+"/"+w.pkg] = true, true
+		if w.how&taught == 0 {
+			modules[w.module], packages[w.module+"/"+w.pkg] = true, true
+		}
 		if !strings.Contains(string(page), w.head()) {
 			t.Errorf("docs/healthy-traces.md does not have %s: run `make healthy`", w.head())
 		}
@@ -276,7 +306,7 @@ func TestHealthyPage(t *testing.T) {
 		t.Errorf("docs/healthy-traces.md has %d rows, the table %d: run `make healthy`", n, len(workloads))
 	}
 	if len(modules) < 8 || len(packages) < 20 {
-		t.Errorf("%d packages of %d modules; at least 20 of 8 are promised", len(packages), len(modules))
+		t.Errorf("%d packages of %d modules that have taught nothing; at least 20 of 8 are promised", len(packages), len(modules))
 	}
 	if strings.Contains(string(page), "(warning)") || strings.Contains(string(page), "(critical)") {
 		t.Error("docs/healthy-traces.md tells of a warning")

@@ -2,6 +2,7 @@ package rules_test
 
 import (
 	"context"
+	"go/version"
 	"slices"
 	"strings"
 	"testing"
@@ -36,12 +37,26 @@ func TestTraceOlderRuntimes(t *testing.T) {
 		if !slices.Contains(families, family) {
 			families = append(families, family)
 		}
-		in.Program.Toolchain = traceRuntimes[slices.Index(families, family)%len(traceRuntimes)]
+		in.Program.Toolchain = runtimeFor(t, in.Program.Scenario, slices.Index(families, family))
 		byVersion[in.Program.Toolchain] = append(byVersion[in.Program.Toolchain], in)
 	}
-	for _, version := range traceRuntimes {
-		t.Run(version, func(t *testing.T) { ruletest.Fixtures(t, opener(t), rules.All(), byVersion[version]...) })
+	for _, v := range traceRuntimes {
+		t.Run(v, func(t *testing.T) { ruletest.Fixtures(t, opener(t), rules.All(), byVersion[v]...) })
 	}
+}
+
+// runtimeFor deals out a version to the n-th family: one that is not older than the program's header asks for.
+func runtimeFor(t *testing.T, scenario string, n int) string {
+	t.Helper()
+	s, err := fixtures.Describe(scenario)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fit := slices.DeleteFunc(slices.Clone(traceRuntimes), func(v string) bool { return version.Compare(v, "go"+s.Go) < 0 })
+	if len(fit) == 0 {
+		t.Fatalf("%s asks for Go %s, which is newer than %s", scenario, s.Go, traceRuntimes)
+	}
+	return fit[n%len(fit)]
 }
 
 // otherTraces are ways to trace of which one program of a kind is enough.

@@ -59,6 +59,8 @@ func TestSpent(t *testing.T) {
 			GC: evidence.GCWork{Cycles: 1, ActiveNS: 5e6}},
 		"Over 1 s its goroutines kept 1.0 of 4 processors busy on average; the collector was active less than 0.1 % of the time.": {SpanNS: 1e9, RunNS: 1e9, Procs: 4,
 			GC: evidence.GCWork{Cycles: 1, ActiveNS: 5}},
+		"Over 1 s its goroutines kept 0.10 of 2 processors busy on average; the collector was active 80 % of the time; its workers kept 1.4 of 2 processors busy.": {
+			SpanNS: 1e9, RunNS: 1e8, SystemNS: 145e7, Procs: 2, GC: evidence.GCWork{Cycles: 50, ActiveNS: 8e8, WorkerNS: 14e8}},
 	} {
 		b := newTrace()
 		l.Events = 1

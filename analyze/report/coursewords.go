@@ -31,7 +31,7 @@ func (m *maker) spent() string {
 		switch share := used / float64(l.Procs); {
 		case share >= busyShare:
 			s = fmt.Sprintf("it was busy: over %s its goroutines kept %s occupied on average", m.span(), processors(used, l.Procs))
-		case share < idleShare:
+		case share < idleShare && l.ShareOf(l.RunNS+l.SystemNS)/float64(l.Procs) < idleShare: // the collector works on the same processors
 			s = fmt.Sprintf("it was mostly idle: over %s its goroutines kept %s occupied on average", m.span(), processors(used, l.Procs))
 		}
 	}
@@ -42,6 +42,9 @@ func (m *maker) spent() string {
 	}
 	if l.GC.Cycles > 0 {
 		more = append(more, fmt.Sprintf("the collector was active %s of the time", percent(l.ShareOf(l.GC.ActiveNS))))
+		if worked := l.ShareOf(l.GC.WorkerNS); l.Procs > 0 && worked >= idleShare*float64(l.Procs) {
+			more = append(more, "its workers kept "+processors(worked, l.Procs)+" busy")
+		}
 	}
 	if len(more) == 0 {
 		return s

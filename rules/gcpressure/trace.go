@@ -72,11 +72,10 @@ func (s *course) judge() {
 	}
 }
 
-// enough reports whether the collections that were seen say something: many, or a few that follow one another and that goroutines have to help
-// for a large part of their time.
+// enough reports whether the collections that were seen say something: many, or a few of a live heap that hardly grew. In a start-up it does.
 func (s *course) enough() bool {
-	return float64(s.gc.Cycles) >= s.p.Limit("min-cycles") || float64(s.gc.Done) >= s.p.Limit("few-cycles") &&
-		s.active() >= s.p.Limit("long-share") && s.assist() >= s.p.Limit("long-assist")
+	stays := s.gc.HeapMin > 0 && float64(s.gc.HeapMax) <= s.p.Limit("grown")*float64(s.gc.HeapMin)
+	return float64(s.gc.Cycles) >= s.p.Limit("min-cycles") || stays && float64(s.gc.Done) >= s.p.Limit("few-cycles")
 }
 
 // helpers are the sites where goroutines were made to help: the longest first.

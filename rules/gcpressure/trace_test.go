@@ -31,6 +31,11 @@ func judge(t *testing.T, line evidence.Timeline) *diagnosis.Result {
 	return res
 }
 
+// few leaves n collections that took as long as all did.
+func few(g *evidence.GCWork, n int) {
+	g.Cycles, g.Done, g.Marked, g.Goals = n, n, uint64(n)*someMiB, uint64(n)*someMiB/100*107
+}
+
 // TestHalves takes one half of the disease away at a time.
 func TestHalves(t *testing.T) {
 	tests := []struct {
@@ -48,6 +53,9 @@ func TestHalves(t *testing.T) {
 		{"some room", func(g *evidence.GCWork) { g.Goals = g.Marked / 3 * 4 }, ""},
 		{"a sixth of the time", func(g *evidence.GCWork) { g.ActiveNS = .3 * second }, "in progress for 15 % of the time"},
 		{"seven cycles", func(g *evidence.GCWork) { g.Cycles = 7 }, "there were 7 collections only"},
+		{"a few long ones", func(g *evidence.GCWork) { few(g, 3); g.HeapMin = someMiB / 10 * 8 }, ""},
+		{"two long ones", func(g *evidence.GCWork) { few(g, 2); g.HeapMin = someMiB / 10 * 8 }, "there were 2 collections only"},
+		{"a few of a heap that grows", func(g *evidence.GCWork) { few(g, 4); g.HeapMin = someMiB / 4 }, "there were 4 collections only"},
 		{"no cycle ended", func(g *evidence.GCWork) { g.Done, g.Marked, g.Goals = 0, 0, 0 }, "is not in this evidence"},
 		{"no collector", func(g *evidence.GCWork) { *g = evidence.GCWork{} }, "in progress for 0 % of the time"},
 	}

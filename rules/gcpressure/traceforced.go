@@ -9,16 +9,26 @@ import (
 	"github.com/gopostmortem/postmortem/analyze/evidence"
 )
 
-// forced is how often somebody waited for a collection that the program asked for itself: who calls runtime.GC waits until it ends, and first
-// for one that is in progress (runtime/mgc.go, gcWaitOnMark).
-func (s *course) forced() (n uint64, sites []int) {
+// forced is how often the program asked for a collection itself. Who calls runtime.GC waits until it ends, and before that for one that is in
+// progress (runtime/mgc.go, gcWaitOnMark): the place in runtime.GC with the most waits has one for each call.
+func (s *course) forced() (calls uint64, sites []int) {
+	at := map[int]uint64{} // by line of runtime.GC
 	for i := range s.line.Sites {
-		if site := &s.line.Sites[i]; site.Kind == evidence.SiteBlock && site.Reason == "wait until GC ends" {
-			n += site.Count
-			sites = append(sites, i)
+		site := &s.line.Sites[i]
+		if site.Kind != evidence.SiteBlock || site.Reason != "wait until GC ends" {
+			continue
 		}
+		line := 0
+		if stack := s.p.Case.Stack(site.Stack); stack.Len() > 0 {
+			if i, ok := derive.Has(stack, "runtime.GC"); ok {
+				line = stack.At(i).Line
+			}
+		}
+		at[line] += site.Count
+		calls = max(calls, at[line])
+		sites = append(sites, i)
 	}
-	return n, sites
+	return calls, sites
 }
 
 // caller is a line that asks for collections.
@@ -76,36 +86,36 @@ func (s *course) asks(id evidence.StackID) (at evidence.Frame, ok bool) {
 // force judges a program most of whose collections are asked for: by what they take and not by the room that they leave.
 func (s *course) force(forced uint64, sites []int) {
 	list, tests := s.callers(sites)
-	rate, enough := s.line.Rate(uint64(s.gc.Cycles)), float64(s.gc.Cycles) >= s.p.Limit("forced-cycles")
 	took, known := s.processors(), s.line.Procs > 0
 	if !known {
 		took = s.line.ShareOf(s.gc.WorkerNS + s.gc.AssistRun) // of one processor
 	}
 	const asked = "%d of %d collections were asked for by runtime.GC"
 	n := min(forced, uint64(s.gc.Cycles))
+	rate := s.line.Rate(n)
 	switch {
 	case len(list) == 0 && tests:
 		s.p.Silent(asked+", in a test", n, s.gc.Cycles)
 	case len(list) == 0:
 		s.p.Silent(asked+", and not by the program's own code", n, s.gc.Cycles)
-	case !enough || rate < s.p.Limit("forced-per-second"):
+	case float64(n) < s.p.Limit("forced-cycles") || rate < s.p.Limit("forced-per-second"):
 		s.p.Silent(asked+": %.1f a second, now and then", n, s.gc.Cycles, rate)
 	case s.active() < s.p.Limit("mark-share") || took < s.p.Limit("forced-share"):
 		s.p.Silent(asked+", and marking took %s of the processor time", n, s.gc.Cycles, derive.Percent(took))
 	default:
-		s.both.Hold(s.forcedFinding(list, took, rate))
+		s.both.Hold(s.forcedFinding(list, took, n))
 	}
 }
 
-func (s *course) forcedFinding(list []caller, took, rate float64) diagnosis.Finding {
+func (s *course) forcedFinding(list []caller, took float64, asked uint64) diagnosis.Finding {
 	top := &list[0]
 	f := diagnosis.Finding{
 		Subject: timelineRef[0],
-		Claim: fmt.Sprintf("%s asks for a collection %.0f times a second or so: one is in progress %s of the time, and marking takes %s of the processor time",
-			derive.Short(top.at.Function), rate, derive.Percent(s.active()), derive.Percent(took)),
+		Claim: fmt.Sprintf("%s asks for collections, %.1f a second: one is in progress %s of the time, and marking takes %s of the processor time",
+			derive.Where(top.at), s.line.Rate(asked), derive.Percent(s.active()), derive.Percent(took)),
 		Because: []diagnosis.Reason{
-			{Refs: timelineRef, Text: fmt.Sprintf("%d collections in %s; one was in progress for %s of it%s", s.gc.Cycles,
-				derive.Lasting(s.line.SpanNS), derive.Percent(s.active()), s.window())},
+			{Refs: timelineRef, Text: fmt.Sprintf("%d collections in %s, %d of them asked for by runtime.GC; one was in progress for %s of the time%s", s.gc.Cycles,
+				derive.Lasting(s.line.SpanNS), asked, derive.Percent(s.active()), s.window())},
 			{Refs: timelineRef, Text: fmt.Sprintf("mark workers ran for %s in all, and the program's goroutines for %s",
 				derive.Lasting(int64(s.gc.WorkerNS)), derive.Lasting(int64(s.line.RunNS)))},
 		},

@@ -32,7 +32,8 @@ var Rule = &diagnosis.Rule{
 			"errgroup.SetLimit, or a semaphore that the producer takes. Let the producer wait, or drop what is too much.",
 		Not: "Ten thousand connections in IO wait, a pool of workers that waits for work, sleepers and tickers: they are idle, not " +
 			"queued. A batch whose starter waits for it in a WaitGroup has a known size. Goroutines that wait for ever, each for its own thing, are a leak and not an explosion. In a trace: pools, subscribers and connections " +
-			"that are started over time but idle, tests that start thousands and join them, a fan-out that is in flight when the trace ends.",
+			"that are started over time but idle, tests that start thousands and join them, a fan-out that is in flight when the trace ends; sleepers that the end of a context has just woken are no " +
+			"more than a remark.",
 		Before: "for ev := range events {\n\tgo deliver(ev) // whatever the receiver can take\n}",
 		After:  "var g errgroup.Group\ng.SetLimit(64)\nfor ev := range events {\n\tg.Go(func() error { return deliver(ev) })\n}",
 		Since:  "0.1.0",

@@ -72,12 +72,21 @@ func TestWithoutGoroutines(t *testing.T) {
 	}
 }
 
-// TestCoreBeside lets the core tell as well where there is one beside the trace.
+// TestCoreBeside makes one finding of what the core and the trace beside it tell of one go statement.
 func TestCoreBeside(t *testing.T) {
 	x := newCrowd(1500)
 	x.burst, x.ended = true, 0
 	x.b.Scheduler(evidence.Scheduler{GOMAXPROCS: 4})
-	if res := x.run(t); len(res.Findings) != 2 {
-		t.Errorf("%d findings: %+v", len(res.Findings), res.Findings)
+	res := x.run(t)
+	if len(res.Findings) != 1 {
+		t.Fatalf("%d findings: %+v", len(res.Findings), res.Findings)
+	}
+	core, trace := false, false
+	for _, r := range res.Findings[0].Because {
+		core = core || strings.Contains(r.Text, "the highest goroutine id is")
+		trace = trace || strings.Contains(r.Text, "a second are started")
+	}
+	if !core || !trace {
+		t.Errorf("because %+v", res.Findings[0].Because)
 	}
 }

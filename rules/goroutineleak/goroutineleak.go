@@ -29,7 +29,8 @@ var Rule = &diagnosis.Rule{
 			"for minutes on one line, each for a channel of its own, are reported as a possibility; so are several that wait each for a lock " +
 			"of its own that nobody is seen to hold.\n\n" +
 			"In an execution trace: goroutines of one go statement that become more and more, and wait at one line where none was ever woken, or " +
-			"where others were served in a fraction of the time that these have waited; and senders whose starters have all gone. It is never proved " +
+			"where others were served in a fraction of the time that these have waited; and senders whose starters have all gone. Receivers are more than a remark only when none has ended, whoever started them is gone, and no " +
+			"connections of the program's own code became more with them. Goroutines that a library starts are told at the line that called it. It is never proved " +
 			"from a trace alone.",
 		Hurts: "Each keeps its stack and all it refers to until the process ends. With one per request or per event, memory grows without a " +
 			"bound, collections take longer, and the process ends in an out-of-memory kill.",

@@ -84,6 +84,10 @@ func (l *leak) growing(t *derive.Timeline, growths []derive.Growth, g *derive.Gr
 	add := func(refs []evidence.Ref, format string, args ...any) {
 		f.Because = append(f.Because, diagnosis.Reason{Text: fmt.Sprintf(format, args...), Refs: refs})
 	}
+	if g.Through.Function != "" {
+		f.Fix = "Close what the call returned (a response body, rows, a connection, a subscription) on every path, and read it to its end where the library asks " +
+			"for it: its goroutines wait for that. Where the library offers a deadline or a context, give it one."
+	}
 	l.waited(t, s, add)
 	rises := t.Rises(g, l.p.Limit("min-rise"))
 	if rises {

@@ -18,6 +18,8 @@ type forgottenOnes struct {
 	waited       uint64 // each of those that wait, on average
 	burst        bool
 	startersStay bool
+	core         bool // a core beside the trace, in which they are proved to be lost
+	connections  int  // goroutines of the program's own code that wait for the network
 }
 
 func (x *forgottenOnes) evidence() *evidence.Case {
@@ -51,12 +53,26 @@ func (x *forgottenOnes) evidence() *evidence.Case {
 	}
 	line.Sites = []evidence.Site{site}
 	for i := range x.n {
-		b.Goroutine(evidence.Goroutine{ID: int64(100_000 + i), State: evidence.StateWaiting, Reason: x.reason, Stack: stack, Created: handler, Parent: int64(7 + i%50)})
+		b.Goroutine(evidence.Goroutine{ID: int64(100_000 + i), State: evidence.StateWaiting, Reason: x.reason, Stack: stack, Created: handler, Parent: int64(7 + i%50), Wake: x.wake()})
 	}
 	for i := range 50 {
 		if x.startersStay {
 			b.Goroutine(evidence.Goroutine{ID: int64(7 + i), State: evidence.StateRunning, Stack: started})
 		}
+	}
+	if x.connections > 0 {
+		reader := b.Frame(evidence.Frame{Function: "main.read", File: "/src/app/app.go", Line: 30})
+		reads := b.Stack([]evidence.FrameID{reader}, evidence.StackNote{})
+		from := frame("main.accept", 25)
+		accept := b.Stack([]evidence.FrameID{from}, evidence.StackNote{})
+		line.Spawns = append(line.Spawns, evidence.Spawn{Stack: accept, Start: reader, Created: uint64(x.connections), Live: x.connections, LastNS: last})
+		for i := range x.connections {
+			b.Goroutine(evidence.Goroutine{ID: int64(200_000 + i), State: evidence.StateWaiting, Reason: "IO wait", Stack: reads, Created: from})
+		}
+	}
+	if x.core {
+		b.Scheduler(evidence.Scheduler{GOMAXPROCS: 4})
+		b.Proof(evidence.Proof{Done: true, Candidates: x.n, Never: x.n})
 	}
 	b.Timeline(line)
 	return b.Finish()
@@ -79,9 +95,14 @@ func TestForgottenOnes(t *testing.T) {
 		{"one burst, and their starters are there", func(x *forgottenOnes) { x.burst, x.startersStay = true, true }, "", "they do not become more"},
 		{"too few", func(x *forgottenOnes) { x.n = 150 }, "", "no go statement started 200"},
 		{"for a moment", func(x *forgottenOnes) { x.waited = 1e8 }, "", "not for long"},
-		{"receivers", func(x *forgottenOnes) { x.reason = "chan receive" }, "info possible", ""},
+		{"receivers", func(x *forgottenOnes) { x.reason = "chan receive" }, "warning possible", ""},
+		{"receivers whose starters are there", func(x *forgottenOnes) { x.reason, x.startersStay = "chan receive", true }, "info possible", ""},
+		{"receivers, some of which have ended", func(x *forgottenOnes) { x.reason, x.ended = "chan receive", 50 }, "info possible", ""},
+		{"receivers beside as many connections", func(x *forgottenOnes) { x.reason, x.connections = "chan receive", 300 }, "info possible", ""},
+		{"receivers beside a few connections", func(x *forgottenOnes) { x.reason, x.connections = "chan receive", 100 }, "warning possible", ""},
 		{"receivers that had something before", func(x *forgottenOnes) { x.reason, x.woken, x.wokenAfter = "chan receive", 900, 5000 }, "", "idle workers"},
-		{"a select", func(x *forgottenOnes) { x.reason = "select" }, "info possible", ""},
+		{"a select", func(x *forgottenOnes) { x.reason = "select" }, "warning possible", ""},
+		{"a select in one burst", func(x *forgottenOnes) { x.reason, x.burst = "select", true }, "", "they do not become more"},
 		{"a select without cases", func(x *forgottenOnes) { x.reason = "select (no cases)" }, "warning likely", ""},
 		{"connections", func(x *forgottenOnes) { x.reason = "IO wait" }, "", "no go statement started 200"},
 		{"a lock", func(x *forgottenOnes) { x.reason = "sync.Mutex.Lock" }, "", "no go statement started 200"},
@@ -107,5 +128,27 @@ func TestForgottenOnes(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func (x *forgottenOnes) wake() evidence.Wake {
+	if x.core {
+		return evidence.WakeNever
+	}
+	return evidence.WakeUnknown
+}
+
+// TestOneDiseaseTwice makes one finding of the proof in a core and the growth in the trace beside it.
+func TestOneDiseaseTwice(t *testing.T) {
+	res := results(t, (&forgottenOnes{reason: "chan send", n: 500, waited: 9e8, core: true}).evidence())
+	if len(res.Findings) != 1 {
+		t.Fatalf("%d findings: %+v", len(res.Findings), res.Findings)
+	}
+	f, text := res.Findings[0], ""
+	for _, r := range f.Because {
+		text += r.Text + "\n"
+	}
+	if f.Confidence != diagnosis.Proved || !strings.Contains(text, "a second are started") {
+		t.Errorf("%s, because %s", f.Confidence, text)
 	}
 }

@@ -30,7 +30,8 @@ var Rule = &diagnosis.Rule{
 			"in the function in which the others ask for it. Holders that wait for a further lock are followed to the root; when " +
 			"that is a circle, or can never go on, the deadlock rules name it. An execution trace has times instead of addresses: there " +
 			"a lock is what its waiters and those who wake them have in common. It is told when it is waited for most of the time, when " +
-			"the writers of an RWMutex hardly get in, or for a single long queue, with the line on which its holders spend the time, how " +
+			"the writers of an RWMutex hardly get in, or for a single long queue; where each wait is short, when the holds are spent in calls or " +
+			"blocked, or one place keeps the lock for long each time. It comes with the line on which its holders spend the time, how " +
 			"long they keep it, and the queue over time.",
 		Hurts: "All goroutines that need the lock advance at the pace of the slowest thing that is done with it held. One slow disk, " +
 			"peer or log reader stops the whole service.",
@@ -41,8 +42,8 @@ var Rule = &diagnosis.Rule{
 			"the outside a deadline.",
 		Not: "A queue for a short section (lock-hot at most), goroutines that wait their turn to read one descriptor or to accept " +
 			"connections, a sync.Once that computes and candidates that stand behind a leader (a remark), conditions and wait groups: waiting is what they are for. Fewer " +
-			"waiters than min-waiters stay silent. In a trace: short sections, whatever their traffic, the runtime's own semaphores, and queues " +
-			"whose holders wait for a processor or for the collector.",
+			"waiters than min-waiters stay silent. In a trace: short sections that compute, whatever their traffic, the runtime's own semaphores, queues " +
+			"whose holders wait for a processor or for the collector, and short waits of a program that fills all processors.",
 		Before: "func (l *Ledger) Append(r Record) error {\n\tl.mu.Lock()\n\tdefer l.mu.Unlock()\n\tl.seq++\n" +
 			"\treturn l.journal.Write(r.encode(l.seq)) // a slow disk stops every caller\n}",
 		After: "func (l *Ledger) Append(r Record) error {\n\tl.mu.Lock()\n\tl.seq++\n\tseq := l.seq\n\tl.mu.Unlock()\n" +

@@ -121,6 +121,26 @@ func TestHoldLimits(t *testing.T) {
 	}
 }
 
+// TestSaturated: behind short waits of full processors there is no finding.
+func TestSaturated(t *testing.T) {
+	for value, want := range map[float64]int{0.87: 1, 0.85: 0} {
+		res := diagnose(t, "miss_trace_saturated", map[string]float64{"processors-full": value}, nil)
+		if len(res.Findings) != want {
+			t.Errorf("with processors-full=%g: %d findings, want %d", value, len(res.Findings), want)
+		}
+	}
+}
+
+// TestBrief: short waits make a warning that is no more than likely, whatever the holds explain.
+func TestBrief(t *testing.T) {
+	for name, fix := range map[string]string{"hit_trace_brief_send": briefFix, "hit_trace_keeper": Rule.Doc.Fix} {
+		res := diagnose(t, name, map[string]float64{"trace-critical-waiters": 1}, nil)
+		if len(res.Findings) != 1 || res.Findings[0].Severity != diagnosis.Warning || res.Findings[0].Confidence != diagnosis.Likely || res.Findings[0].Fix != fix {
+			t.Errorf("%s: %+v", name, res.Findings)
+		}
+	}
+}
+
 // TestTraceSeverity: critical is what outweighs the rest of the process.
 func TestTraceSeverity(t *testing.T) {
 	for _, tt := range []struct {

@@ -229,8 +229,8 @@ func (r *traced) course(l *derive.ContendedLock) diagnosis.Reason {
 	spells := derive.Spells(l.Load, spellFloor, r.line.SliceNS, r.line.SpanNS)
 	longest, ok := derive.Longest(spells)
 	if !ok {
-		return diagnosis.Reason{Refs: siteRefs(l), Text: fmt.Sprintf("it was waited for between %s and %s, by at most %s at once",
-			derive.Lasting(l.FirstNS), derive.Lasting(l.LastNS), derive.Count(l.Peak, "goroutine", "goroutines"))}
+		return diagnosis.Reason{Refs: siteRefs(l), Text: fmt.Sprintf("it was waited for between %s and %s, by %s at once",
+			derive.Lasting(l.FirstNS), derive.Lasting(l.LastNS), l.Most())}
 	}
 	text := fmt.Sprintf("the queue stood %s of %s", longest, derive.Lasting(r.line.SpanNS))
 	if n := len(spells) - 1; n > 0 {
@@ -242,8 +242,8 @@ func (r *traced) course(l *derive.ContendedLock) diagnosis.Reason {
 			fullest = s
 		}
 	}
-	text += fmt.Sprintf("; it was fullest at %s, with %.1f goroutines on average over %s; at most %d waited at once",
-		derive.Lasting(fullest.PeakNS), fullest.Peak, derive.Lasting(r.line.SliceNS), l.Peak)
+	text += fmt.Sprintf("; it was fullest at %s, with %.1f goroutines on average over %s; %s waited at once",
+		derive.Lasting(fullest.PeakNS), fullest.Peak, derive.Lasting(r.line.SliceNS), l.Most())
 	return diagnosis.Reason{Text: text, Refs: siteRefs(l)}
 }
 

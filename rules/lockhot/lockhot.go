@@ -26,14 +26,15 @@ var Rule = &diagnosis.Rule{
 		Sees: "Many goroutines, most of those that want to work, wait for one lock, and it is free at this moment (it changes hands) or " +
 			"its holder runs inside a short section. With the scheduler's counters in the core and a high rate of switches it is " +
 			"likely, without them possible. In an execution trace: the lock is waited for most of the time, by several goroutines on " +
-			"average, half of the held time is in holds under max-hold, and the waits are most of what goroutines do beside running.",
+			"average, half of the held time is in holds under max-hold, the holders compute, and the waits are most of what goroutines do beside " +
+			"running. Where a wrapper takes the lock for its callers, the line to open is the call.",
 		Hurts: "The program runs at the speed of one processor; each further goroutine adds waiting and switches, not throughput.",
 		Confirm: "A mutex profile (runtime.SetMutexProfileFraction(5), then /debug/pprof/mutex) or an execution trace: the share of the " +
 			"time for which the lock is contended, and how long it is held.",
 		Fix: "Take the lock less often or let it cover less: sharded locks, sync/atomic counters, per-goroutine counts that are merged " +
 			"now and then, a copy-on-write map behind an atomic pointer, a batch per lock.",
 		Not: "A short mutex under load has a few waiters while most goroutines run or could run: too few, and too small a share of the time. A " +
-			"holder that is blocked is lock-hog.",
+			"holder that is blocked, be it for a tenth of a millisecond each time, is lock-hog. In a trace: a program that fills all processors.",
 		Before: "func (c *Counters) Inc(name string) {\n\tc.mu.Lock()\n\tc.m[name]++\n\tc.mu.Unlock()\n}",
 		After:  "type Counters struct{ requests, errors atomic.Int64 }\n\nfunc (c *Counters) IncRequests() { c.requests.Add(1) }",
 		Since:  "0.1.0",

@@ -56,7 +56,11 @@ func runTrace(p *diagnosis.Pass, t *derive.Timeline) {
 
 func (r *traced) judge(l *derive.ContendedLock) {
 	busy, mean := r.line.ShareOf(l.BusyNS), l.Mean(r.line)/l.Several
-	if busy < r.p.Limit("contended") || mean < r.p.Limit("mean-waiters") || r.line.Rate(l.Waits) < r.p.Limit("min-waits") {
+	if busy < r.p.Limit("contended") || mean < r.p.Limit("mean-waiters") {
+		return
+	}
+	if r.line.Rate(l.Waits) < r.p.Limit("min-waits") {
+		r.p.Silent("%s is waited for most of the time, but only %.0f times a second: see lock-hog", l.Name, r.line.Rate(l.Waits))
 		return
 	}
 	chain := r.t.Behind(l)
@@ -136,9 +140,9 @@ func (r *traced) held(root *derive.Holding) string {
 func (r *traced) because(l *derive.ContendedLock, root *derive.Holding) []diagnosis.Reason {
 	site, release := []evidence.Ref{evidence.SiteRef(l.Sites[0])}, []evidence.Ref(nil)
 	list := []diagnosis.Reason{
-		{Refs: site, Text: fmt.Sprintf("%d waits for %s in %s: half of them lasted over %s, one in a hundred over %s, the longest %s; at most %d goroutines waited at once",
+		{Refs: site, Text: fmt.Sprintf("%d waits for %s in %s: half of them lasted over %s, one in a hundred over %s, the longest %s; %s waited at once",
 			l.Waits, l.Name, derive.Lasting(r.line.SpanNS), derive.Typical(&l.Hist, 0.5, l.MaxWait), derive.Typical(&l.Hist, 0.99, l.MaxWait),
-			derive.Lasting(int64(l.MaxWait)), l.Peak)},
+			derive.Lasting(int64(l.MaxWait)), l.Most())},
 		{Refs: append([]evidence.Ref{{Kind: evidence.RefTimeline}}, site...),
 			Text: fmt.Sprintf("the waits for it add up to %s; in the same time goroutines ran for %s and were ready to for %s",
 				derive.Lasting(int64(l.WaitNS)), derive.Lasting(int64(r.line.RunNS)), derive.Lasting(int64(r.line.ReadyNS)))},

@@ -23,8 +23,9 @@ var Rule = &diagnosis.Rule{
 		Sees: "Goroutines that are ready to run and get no processor, while others compute in a different part of the program: on one " +
 			"processor (GOMAXPROCS 1), on a locked thread, or on all processors with hardly any switches since the start.\n\n" +
 			"In an execution trace, one of five things. A few goroutines of one go statement take nearly all processor time while others are ready and " +
-			"wait for milliseconds. One goroutine keeps a processor for ten time slices and more again and again, and others, or a stop of the " +
-			"world, wait for it. On one processor, timers fire only when whoever computes is interrupted: once for each of its stretches. One goroutine computes all the time, alone, and many wait for what only it does (serialised work). Or, as a remark, more " +
+			"wait for milliseconds; on one processor a few that wait are enough, when the loop neither gives it back nor wakes them. One goroutine " +
+			"keeps a processor for ten time slices and more again and again (assembly over a huge block, asyncpreemptoff), and others, a stop of the " +
+			"world, or the timers of others wait for it. On one processor, timers fire only when whoever computes is interrupted: once for each of its stretches. One goroutine computes all the time, alone, and many wait for what only it does (serialised work). Or, as a remark, more " +
 			"is ready than all processors can do. What a trace cannot know is whether the host gave the process its processors; it never makes more " +
 			"than a warning of these, unless a hundred are starved at a time.",
 		Hurts: "Requests that need microseconds of work wait for tens of milliseconds and more; heartbeats are missed, deadlines pass.",

@@ -45,6 +45,7 @@ type behind struct {
 	ready   float64 // goroutines of other parts that are ready at a time
 	delayed []int   // rows of Actors: of other parts, each of which waited for long again and again
 	timers  []int   // rows of Sites: waits for time that end only between the stretches
+	timed   int     // goroutines there
 }
 
 func (s *course) waitsFor(list []derive.Kin, long int64, runs []int) behind {
@@ -76,6 +77,7 @@ func (s *course) waitsFor(list []derive.Kin, long int64, runs []int) behind {
 	for i := range s.line.Sites {
 		if s.beat(i, beat) {
 			w.timers = append(w.timers, i)
+			w.timed += s.line.Sites[i].Peak
 		}
 	}
 	return w

@@ -17,7 +17,7 @@ func (s *course) stubbornFinding(list []derive.Kin, runs []int, w behind) diagno
 		refs = append(refs, evidence.EpisodeRef(i))
 	}
 	f := diagnosis.Finding{
-		Subject: evidence.GoroutineRef(k.Top), Affected: max(1, int(w.ready+0.5), len(w.delayed)),
+		Subject: evidence.GoroutineRef(k.Top), Affected: max(1, int(w.ready+0.5), len(w.delayed), w.timed),
 		Claim: fmt.Sprintf("%s %s a processor for up to %s at a time and cannot be preempted; %s", s.name(&k), verb(k.Peak, "keeps", "keep"),
 			derive.Lasting(longest.NS), s.behindText(w)),
 		Because: []diagnosis.Reason{{Refs: refs, Text: fmt.Sprintf(
@@ -39,7 +39,7 @@ func (s *course) stubbornFinding(list []derive.Kin, runs []int, w behind) diagno
 			derive.Lasting(int64(list[i+1].TopMaxRun)))})
 	}
 	s.behindReasons(&f, list, w)
-	if len(w.pauses) == 0 && len(w.delayed) == 0 && w.ready < s.p.Limit("few-ready") && float64(len(w.timers)) < s.p.Limit("many-timers") {
+	if len(w.pauses) == 0 && len(w.delayed) == 0 && w.ready < s.p.Limit("few-ready") && float64(w.timed) < s.p.Limit("many-timers") {
 		f.Severity = diagnosis.Info
 		f.Against = append(f.Against, diagnosis.Reason{Text: "for how long they meant to wait is not in a trace: a period as long as the stretches looks the same"})
 	}
@@ -56,7 +56,7 @@ func (s *course) behindText(w behind) string {
 		return fmt.Sprintf("who becomes ready waits for it: %s, for %s on average (goroutine %d)", derive.Count(len(w.delayed), "goroutine", "goroutines"),
 			derive.Lasting(int64(a.ReadyNS/max(a.Runs, 1))), a.Goroutine)
 	}
-	return fmt.Sprintf("the timers of others are looked at only in between, at %s", derive.Count(len(w.timers), "place", "places"))
+	return fmt.Sprintf("the timers of others are looked at only in between: those of %s", derive.Count(w.timed, "goroutine", "goroutines"))
 }
 
 // behindReasons adds who waits.

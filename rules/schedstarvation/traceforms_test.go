@@ -227,3 +227,47 @@ func TestCoreBeside(t *testing.T) {
 		t.Errorf("severity %s", res.Findings[0].Severity)
 	}
 }
+
+// TestApart tells a loop on the only processor from the stage of a pipeline, when few are ready at a time.
+func TestApart(t *testing.T) {
+	build := func() *scene {
+		s := newScene()
+		s.line.ReadyNS, s.line.Spawns[1].ReadyNS = 2.4*second, 2.3*second
+		return s
+	}
+	checkForms(t, build, []form{
+		{"it leaves the processor when it is taken from it, and wakes nobody", same, "warning likely", "1.2 goroutines"},
+		{"it leaves it by itself", func(l *evidence.Timeline) { l.Actors[0].Preempted = 100 }, "info possible", "1.2 goroutines"},
+		{"it wakes those that wait", func(l *evidence.Timeline) {
+			l.Releases = []evidence.Release{{Count: 300, Top: []evidence.Share{{Goroutine: 7, Count: 300}}}}
+		}, "info possible", "1.2 goroutines"},
+		{"somebody else wakes them", func(l *evidence.Timeline) {
+			l.Releases = []evidence.Release{{Count: 300, Top: []evidence.Share{{Goroutine: 8, Count: 300}}}}
+		}, "warning likely", "1.2 goroutines"},
+		{"two processors, two loops", func(l *evidence.Timeline) {
+			l.Procs, l.RunNS, l.Spawns[0].Peak, l.Spawns[0].RunNS = 2, 3.9*second, 2, 3.8*second
+		}, "info possible", "1.2 goroutines"},
+	})
+}
+
+// TestOneDiseaseTwice makes one finding of what a core and the trace beside it tell of one loop.
+func TestOneDiseaseTwice(t *testing.T) {
+	s := newScene()
+	loop, client := s.stack("main.compute", "main.engine"), s.stack("main.client")
+	s.b.Scheduler(evidence.Scheduler{GOMAXPROCS: 1, CPUs: 2})
+	s.b.Goroutine(evidence.Goroutine{ID: 7, State: evidence.StateRunning, Stack: loop, Created: s.frame("main.main")})
+	for i := range int64(40) {
+		s.b.Goroutine(evidence.Goroutine{ID: 100 + i, State: evidence.StateRunnable, Stack: client, Created: s.frame("main.serve")})
+	}
+	res := s.run(t)
+	if len(res.Findings) != 1 {
+		t.Fatalf("%d findings: %+v", len(res.Findings), res.Findings)
+	}
+	text := ""
+	for _, r := range res.Findings[0].Because {
+		text += r.Text + "\n"
+	}
+	if !strings.Contains(text, "the machine has 2") || !strings.Contains(text, "goroutine 7 ran 95 % of the time") {
+		t.Errorf("because %s", text)
+	}
+}

@@ -22,6 +22,7 @@ const (
 	process      // fork and exec
 	list         // reading of a directory
 	move         // of bytes through a connection
+	shut         // closing of a connection
 )
 
 // deedOfCall says what a system call sets up, by its name in package syscall (Go 1.21 to 1.26, Linux and the BSDs).
@@ -77,6 +78,7 @@ type churn struct {
 	index  map[key]int
 	moves  uint64 // reads and writes of connections
 	lists  uint64 // readings of directories
+	shuts  uint64 // closings of connections
 }
 
 // site adds a site.
@@ -100,6 +102,8 @@ func (y *churn) site(i int) {
 		y.moves += site.Count
 	case list:
 		y.lists += site.Count
+	case shut:
+		y.shuts += site.Count
 	case none:
 	default:
 		y.add(i, d, s, spot, false)
@@ -120,11 +124,24 @@ func deedOf(s evidence.Stack, spot derive.Spot) deed {
 		}
 		return none
 	}
+	if spot.Syscall == "close" && connected(s) {
+		return shut
+	}
 	d := deedOfCall[spot.Syscall]
 	if (d == lookup || d == open) && made(s, spot) {
 		return none
 	}
 	return d
+}
+
+// connected reports whether a call is for a connection: what closes one is whoever uses it last, a read for instance.
+func connected(s evidence.Stack) bool {
+	for _, f := range s.All() {
+		if strings.HasPrefix(f.Function, "net.(*netFD).") || strings.HasPrefix(f.Function, "net.(*conn).") {
+			return true
+		}
+	}
+	return false
 }
 
 // made reports whether a file is looked up or opened by one of the makers, or on a walk.
@@ -278,6 +295,9 @@ func (y *churn) fires(l *place, dials uint64) bool {
 		y.p.Silent("%s runs in a test, which sets up and tears down by trade", what)
 	case (l.deed == dial || l.deed == accept) && float64(y.moves) > y.p.Limit("exchanges")*float64(max(l.count, dials)*y.sides()):
 		y.p.Silent("%s %s %s connections a second, and each carries many exchanges", what, verbs[l.deed], derive.Amount(l.rate()))
+	case (l.deed == dial || l.deed == accept) && float64(y.shuts) < y.p.Limit("closes")*float64(max(l.count, dials)*y.sides()):
+		y.p.Silent("%s %s %s connections a second, and %d of all connections were closed: the others live on", what, verbs[l.deed],
+			derive.Amount(l.rate()), y.shuts)
 	case l.deed == accept && dials*2 > l.count:
 		y.p.Silent("the connections that %s accepts are dialled by the same process: that is where to look", what)
 	case l.deed == lookup && float64(y.lists) >= y.p.Limit("listing-share")*float64(l.count):

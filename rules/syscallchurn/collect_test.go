@@ -45,6 +45,9 @@ func TestDeeds(t *testing.T) {
 		{"folder", "getdents", "syscall.Getdents os.(*File).readdir os.ReadDir main.f", list},
 		{"bytes of a connection", "read", "syscall.read internal/poll.(*FD).Read net.(*netFD).Read net.(*conn).Read main.f", move},
 		{"bytes of a file", "read", "syscall.read internal/poll.(*FD).Read os.(*File).Read main.f", none},
+		{"end of a connection", "close", "syscall.Close internal/poll.(*FD).destroy net.(*netFD).Close net.(*conn).Close main.f", shut},
+		{"by the last who reads", "close", "syscall.Close internal/poll.(*FD).destroy internal/poll.(*FD).Read net.(*netFD).Read net/http.(*persistConn).Read", shut},
+		{"end of a file", "close", "syscall.Close internal/poll.(*FD).destroy os.(*File).Close main.f", none},
 		{"something else", "futex", "syscall.Syscall6 main.f", none},
 	}
 	for _, tt := range tests {

@@ -30,7 +30,8 @@ var Rule = &diagnosis.Rule{
 		Fix: "Do it once and keep it: a connection pool or one http.Client for all requests, a file that is read at the start and again when it changes, a " +
 			"worker process that is fed through a pipe.",
 		Not: "Who walks directories, reads many files once, makes temporary files or runs tests and benchmarks does this by trade. Connections that carry many " +
-			"exchanges are reused, however many there are.",
+			"exchanges are reused, however many there are, and those that stay open are clients that arrive. Processes that are started outside of a request " +
+			"are a remark: a build or a supervisor does so by trade.",
 		Before: "func (c *cache) get(key string) ([]byte, error) {\n\tconn, err := net.Dial(\"tcp\", c.addr)\n\tif err != nil {\n\t\treturn nil, err\n\t}\n\t" +
 			"defer conn.Close()\n\treturn ask(conn, key)\n}",
 		After: "func (c *cache) get(key string) ([]byte, error) {\n\tconn := <-c.idle // dialled once\n\tdefer func() { c.idle <- conn }()\n\t" +
@@ -48,6 +49,8 @@ var Rule = &diagnosis.Rule{
 			Origin: "measured: 5,000 to 8,000 a second when each carries one exchange (two processors)"},
 		{Name: "exchanges", Doc: "reads and writes for each connection up to which it was for one exchange", Default: 8,
 			Origin: "measured: 3 to 5 on the side of a client and as many on the side of a server, tries that found nothing included"},
+		{Name: "closes", Doc: "share of the connections that must be closed meanwhile; those that live on are no churn", Default: 0.5,
+			Origin: "measured: each of them where connections are for one exchange, none where clients arrive and stay"},
 		{Name: "lookups", Doc: "files that are looked up or opened a second by one function", Default: 10000,
 			Origin: "measured: 64,000 a second to read one small file over and over, 5,000 to read the files of a tree"},
 		{Name: "request-lookups", Doc: "the same inside the handler of a request", Default: 1000,

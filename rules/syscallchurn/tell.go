@@ -50,13 +50,17 @@ func (y *churn) report(l *place) {
 	if l.started {
 		because = append(because, diagnosis.Reason{Refs: refs, Text: "the calls are made by goroutines of the library that this line has started"})
 	}
+	severity := diagnosis.Warning
+	if l.deed == process && !l.request {
+		severity = diagnosis.Info // by trade, or not: nothing tells
+	}
 	y.p.Report(diagnosis.Finding{
 		Subject: refs[0], Victims: y.victims(l),
 		Claim:      fmt.Sprintf("%s "+claims[l.deed], derive.Short(l.frame.Function), rate),
 		Because:    because,
 		Against:    []diagnosis.Reason{{Text: against[l.deed], Refs: refs}},
 		Locations:  []diagnosis.Location{{Role: diagnosis.RoleCaller, Frame: l.frame, Ref: refs[0]}},
-		Confidence: confidence[l.deed], Severity: diagnosis.Warning, Fix: fixes[l.deed],
+		Confidence: confidence[l.deed], Severity: severity, Fix: fixes[l.deed],
 		Settle: "strace -f on the living process for a second: it prints names, peers and results",
 	})
 }

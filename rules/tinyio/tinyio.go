@@ -33,7 +33,7 @@ var Rule = &diagnosis.Rule{
 		Sees: "Goroutines that are inside a read or write (in the system call, or between two) whose buffer holds a few bytes, however many " +
 			"wrappers lie between it and the program. The program's own call is blamed. The system call counters of the " +
 			"processors make it likely. In an execution trace: lines at which one goroutine makes more than twenty thousand short reads or " +
-			"writes a second without a buffer of the library in between; the size itself is not in a trace.",
+			"writes a second without a buffer of the library in between; the size itself is not in a trace. Lines of the same goroutines are one finding.",
 		Hurts:   "A system call costs as much as copying some kilobytes: throughput drops a hundredfold and a processor is spent in the kernel.",
 		Confirm: "strace -c -f on the living process, or an execution trace: the number of reads or writes per second and their sizes.",
 		Fix: "Put a bufio.Reader or bufio.Writer around the file or connection (and flush it), or read larger pieces and parse them in " +

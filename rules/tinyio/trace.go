@@ -61,6 +61,7 @@ type traced struct {
 	t       *derive.Timeline
 	streams []stream
 	index   map[streamKey]int
+	groups  [][]*stream      // what is told, a finding each
 	waits   map[int64]uint64 // of goroutines, for connections
 }
 
@@ -83,11 +84,36 @@ func runTrace(p *diagnosis.Pass, f *derive.Frames, t *derive.Timeline) bool {
 	}
 	y.transfers()
 	slices.SortStableFunc(y.streams, func(a, b stream) int { return cmp.Compare(b.count, a.count) })
-	found := false
 	for i := range y.streams {
-		found = y.judge(&y.streams[i]) || found
+		if s := &y.streams[i]; y.judge(s) {
+			y.join(s)
+		}
 	}
-	return found
+	for _, g := range y.groups {
+		p.Report(y.finding(g))
+	}
+	return len(y.groups) > 0
+}
+
+// join adds a stream to those of the same goroutines in the same direction: they lack the same buffer.
+func (y *traced) join(s *stream) {
+	for i, g := range y.groups {
+		if g[0].write == s.write && slices.ContainsFunc(g, func(o *stream) bool { return o.together(s) }) {
+			y.groups[i] = append(g, s)
+			return
+		}
+	}
+	y.groups = append(y.groups, []*stream{s})
+}
+
+// together reports whether a goroutine is named with both streams.
+func (s *stream) together(o *stream) bool {
+	for g := range s.top {
+		if _, ok := o.top[g]; ok {
+			return true
+		}
+	}
+	return false
 }
 
 // site adds a site: a system call that moves bytes, or a wait for a connection.
@@ -217,7 +243,7 @@ func (y *traced) transfers() {
 	}
 }
 
-// judge reports a stream of calls that is too fast for large ones, and whether it did.
+// judge reports whether a stream of calls is too fast for large ones.
 func (y *traced) judge(s *stream) bool {
 	id, count := s.busiest()
 	rate := float64(count) / s.seconds()
@@ -233,7 +259,6 @@ func (y *traced) judge(s *stream) bool {
 	case s.bench:
 		y.p.Silent("%s is the body of a benchmark, which goes round on purpose", derive.Short(s.frame.Function))
 	default:
-		y.p.Report(y.finding(s, id, rate))
 		return true
 	}
 	return false
@@ -247,11 +272,14 @@ func (y *traced) longest(s *stream) float64 {
 	return y.p.Limit("trace-call-ns")
 }
 
-func (y *traced) finding(s *stream, id int64, rate float64) diagnosis.Finding {
+// finding tells of streams that belong together, the one with the most calls first.
+func (y *traced) finding(group []*stream) diagnosis.Finding {
+	s := group[0]
 	end, role, fix := "reads", diagnosis.RoleReader, readFix
 	if s.write {
 		end, role, fix = "writes", diagnosis.RoleWriter, writeFix
 	}
+	id, _ := s.busiest()
 	refs := siteRefs(s.sites)
 	var victims []evidence.Ref
 	subject := refs[0]
@@ -260,27 +288,58 @@ func (y *traced) finding(s *stream, id int64, rate float64) diagnosis.Finding {
 	}
 	f := diagnosis.Finding{
 		Subject: subject, Victims: victims,
-		Claim: fmt.Sprintf("goroutine %d makes %s %s a second, in %s", id, derive.Amount(rate), end, derive.Short(s.frame.Function)),
-		Because: []diagnosis.Reason{{Refs: refs, Text: fmt.Sprintf("%d system calls through %s from %s to %s, of %s each on average: %s of a processor in the kernel",
-			s.count, s.callee, derive.Lasting(s.first), derive.Lasting(s.last), derive.Lasting(int64(s.total/s.count)),
-			derive.Percent(float64(s.total)/1e9/s.seconds()))}},
-		Locations:  s.lines(role),
+		Claim:      fmt.Sprintf("goroutine %d makes %s %s a second, in %s", id, derive.Amount(rateOf(group, id)), end, derive.Short(s.frame.Function)),
 		Confidence: diagnosis.Possible, Severity: diagnosis.Warning, Fix: fix,
 		Settle: "the length of the buffer: a core of the living process shows it, and strace -f -e trace=read,write prints what each call moves",
 		Next:   []string{"strace -f -c -e trace=read,write,recvfrom,sendto -p PID for some seconds, on the living process"},
 	}
-	switch {
-	case s.size > 0:
-		f.Confidence = diagnosis.Likely
-		f.Because = append(f.Because, diagnosis.Reason{Refs: refs, Text: fmt.Sprintf("a core of the process shows the buffer: %s", amount(s.size))})
-	case s.manner == bytewise:
-		f.Confidence = diagnosis.Likely
-		f.Because = append(f.Because, diagnosis.Reason{Refs: refs, Text: "what lies between the program and the call goes byte by byte or field by field"})
-		fallthrough
-	default:
+	if n := len(group) - 1; n == 1 {
+		f.Claim += " and at another line"
+	} else if n > 1 {
+		f.Claim += fmt.Sprintf(" and at %d more lines", n)
+	}
+	unsized := false
+	for _, s := range group {
+		f.Locations = append(f.Locations, s.lines(role)...)
+		if len(f.Because) < maxReasons {
+			f.Because = append(f.Because, s.because()...)
+		}
+		if s.size > 0 || s.manner == bytewise {
+			f.Confidence = diagnosis.Likely
+		}
+		unsized = unsized || s.size == 0
+	}
+	if unsized {
 		f.Against = append(f.Against, diagnosis.Reason{Refs: refs, Text: "how many bytes a call moves is not in a trace: only how often it is made and how long it takes"})
 	}
 	return f
+}
+
+// maxReasons is from how many reasons on a finding gives no more for further lines.
+const maxReasons = 6
+
+// rateOf is how often a second a goroutine makes the calls of streams.
+func rateOf(group []*stream, id int64) float64 {
+	rate := 0.0
+	for _, s := range group {
+		rate += float64(s.top[id]) / s.seconds()
+	}
+	return rate
+}
+
+// because is what speaks for one line.
+func (s *stream) because() []diagnosis.Reason {
+	refs := siteRefs(s.sites)
+	list := []diagnosis.Reason{{Refs: refs, Text: fmt.Sprintf("%d system calls through %s at line %d from %s to %s, of %s each on average: %s of a processor in the kernel",
+		s.count, s.callee, s.frame.Line, derive.Lasting(s.first), derive.Lasting(s.last), derive.Lasting(int64(s.total/s.count)),
+		derive.Percent(float64(s.total)/1e9/s.seconds()))}}
+	switch {
+	case s.size > 0:
+		list = append(list, diagnosis.Reason{Refs: refs, Text: fmt.Sprintf("a core of the process shows the buffer: %s", amount(s.size))})
+	case s.manner == bytewise:
+		list = append(list, diagnosis.Reason{Refs: refs, Text: "what lies between the program and the call goes byte by byte or field by field"})
+	}
+	return list
 }
 
 // lines are the call of the program, and the method of the program that handed it on.

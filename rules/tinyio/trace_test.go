@@ -79,3 +79,26 @@ func TestBusiest(t *testing.T) {
 		t.Errorf("%d calls of nobody", n)
 	}
 }
+
+// TestJoin puts streams of the same goroutines and direction into one finding.
+func TestJoin(t *testing.T) {
+	a := &stream{top: map[int64]uint64{1: 5, 2: 5}}
+	b := &stream{top: map[int64]uint64{2: 5, 3: 1}}
+	other := &stream{top: map[int64]uint64{9: 5}}
+	write := &stream{top: map[int64]uint64{1: 5}, write: true}
+	last := &stream{top: map[int64]uint64{3: 2}}
+	y := &traced{}
+	for _, s := range []*stream{a, other, b, write, last} {
+		y.join(s)
+	}
+	if len(y.groups) != 3 || len(y.groups[0]) != 3 || y.groups[0][1] != b || y.groups[0][2] != last || y.groups[1][0] != other || y.groups[2][0] != write {
+		t.Errorf("groups: %v", y.groups)
+	}
+}
+
+func TestRateOf(t *testing.T) {
+	group := []*stream{{top: map[int64]uint64{1: 50, 2: 500}, last: 1e9}, {top: map[int64]uint64{1: 30}, last: 5e8}, {top: map[int64]uint64{2: 7}, last: 1e9}}
+	if got := rateOf(group, 1); got != 110 {
+		t.Errorf("%v calls a second", got)
+	}
+}

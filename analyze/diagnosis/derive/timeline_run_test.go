@@ -181,3 +181,70 @@ func TestSince(t *testing.T) {
 		}
 	}
 }
+
+// TestRoot follows go statements of a library to the user's line.
+func TestRoot(t *testing.T) {
+	const (
+		library = "net/http.(*Transport).dialConn:1900 net/http.(*Transport).dialFor:1600"
+		dial    = "net/http.(*Transport).queue:1500 main.fetch:10 main.main:3"
+	)
+	tests := []struct {
+		name   string
+		change func(*timed)
+		want   string
+		steps  int
+	}{
+		{"one goroutine in between", func(b *timed) {
+			b.spawn(dial, "net/http.(*Transport).dialFor", evidence.Spawn{Created: 90})
+		}, "main.fetch", 1},
+		{"two in between", func(b *timed) {
+			b.spawn("net/http.(*Transport).queue:1 net/http.(*Transport).start:1", "net/http.(*Transport).dialFor", evidence.Spawn{Created: 90})
+			b.spawn(dial, "net/http.(*Transport).start", evidence.Spawn{Created: 90})
+		}, "main.fetch", 2},
+		{"nobody is known to have started it", func(*timed) {}, "", 0},
+		{"several lines lead there", func(b *timed) {
+			b.spawn(dial, "net/http.(*Transport).dialFor", evidence.Spawn{Created: 50})
+			b.spawn("main.other:5", "net/http.(*Transport).dialFor", evidence.Spawn{Created: 40})
+		}, "", 0},
+		{"most of them were there before", func(b *timed) {
+			b.spawn(dial, "net/http.(*Transport).dialFor", evidence.Spawn{Created: 5})
+			b.spawn("", "net/http.(*Transport).dialFor", evidence.Spawn{Before: 50})
+		}, "", 0},
+		{"round in a circle", func(b *timed) {
+			b.spawn(library, "net/http.(*Transport).dialFor", evidence.Spawn{Created: 90})
+		}, "", 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newTimed()
+			row := b.spawn(library, "net/http.(*persistConn).readLoop", evidence.Spawn{Created: 90})
+			tt.change(b)
+			at, steps, ok := b.done().Root(row)
+			if at.Function != tt.want || steps != tt.steps || ok != (tt.want != "") {
+				t.Errorf("%s after %d, %v; want %s after %d", at.Function, steps, ok, tt.want, tt.steps)
+			}
+		})
+	}
+	if _, _, ok := newTimed().done().Root(7); ok {
+		t.Error("a row that is not there has a root")
+	}
+}
+
+// TestPlace names the user's line and the library's go statement of what grows.
+func TestPlace(t *testing.T) {
+	b := slow()
+	b.growing("net/http.(*Transport).dialConn:1900 net/http.(*Transport).dialFor:1600", 400, 0, 40)
+	b.spawn("main.fetch:10", "net/http.(*Transport).dialFor", evidence.Spawn{Created: 400, Ended: 400})
+	b.growing("main.serve:10", 300, 0, 40)
+	b.growing("net/http.(*Server).Serve:3000 net/http.(*Server).Run:9", 200, 0, 40)
+	list := b.done().growths()
+	if len(list) != 3 {
+		t.Fatalf("%d growths", len(list))
+	}
+	for i, want := range []Growth{{At: evidence.Frame{Function: "main.fetch"}, Mine: true, Through: evidence.Frame{Function: "net/http.(*Transport).dialConn"}},
+		{At: evidence.Frame{Function: "main.serve"}, Mine: true}, {At: evidence.Frame{Function: "main.work"}, Mine: true}} {
+		if g := list[i]; g.At.Function != want.At.Function || g.Mine != want.Mine || g.Through.Function != want.Through.Function {
+			t.Errorf("%s, %v, through %s; want %+v", g.At.Function, g.Mine, g.Through.Function, want)
+		}
+	}
+}

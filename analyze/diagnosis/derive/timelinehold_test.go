@@ -134,3 +134,62 @@ func TestSlow(t *testing.T) {
 		}
 	}
 }
+
+// TestSteady: what usually happens where the lock is held, whatever a few holds came to or others do who only touch it.
+func TestSteady(t *testing.T) {
+	type place struct {
+		holds []int64
+		times int
+	}
+	for _, tt := range []struct {
+		name   string
+		places []place
+		stops  bool
+		usual  int64 // at least, within its power of two
+		want   bool
+	}{
+		{"one keeps it each time, many touch it", []place{{[]int64{2e6}, 3000}, {[]int64{400}, 9000}}, false, 1 << 20, true},
+		{"a few of the short holds were stretched", []place{{[]int64{400, 400, 400, 6e6}, 1000}}, false, 256, false},
+		{"long, but no part of the waits", []place{{[]int64{2e6}, 100}}, false, 1 << 20, false},
+		{"short holds in calls", []place{{[]int64{1e5}, 60000}}, true, 1 << 16, true},
+		{"short holds that compute", []place{{[]int64{1e5}, 60000}}, false, 1 << 16, false},
+		{"very short holds in calls", []place{{[]int64{1e4}, 600000}}, true, 1 << 13, false},
+		{"the long ones have a third", []place{{[]int64{2e6}, 1000}, {[]int64{1e4}, 400000}}, false, 1 << 13, false},
+		{"not known", []place{{[]int64{0}, 100}}, false, 0, false},
+	} {
+		b := newTimed()
+		x := b.site(evidence.SiteBlock, "sync", takes+"main.f:1", 10000, 1e6) // busy for 9 s
+		for i, p := range tt.places {
+			part := running(1e6)
+			if tt.stops {
+				part.State, part.Stack = evidence.ActSyscall, b.stack(writeEnd+"main.f:2")
+			}
+			row := b.release(x, letsGo+[]string{"main.f:2", "main.g:2"}[i], 0, 0, part)
+			for _, ns := range p.holds {
+				for range p.times {
+					b.line.Releases[row].Holds.Add(ns)
+				}
+				b.line.Releases[row].HoldNS += uint64(ns) * uint64(p.times)
+				b.line.Releases[row].Count += uint64(p.times)
+			}
+		}
+		tl := b.done()
+		h := tl.Holding(&tl.Locks[0])
+		if h.Usual < tt.usual || h.Usual > 2*tt.usual || h.Steady(1e6, 5e4) != tt.want {
+			t.Errorf("%s: %d ns as a rule, steady is %t", tt.name, h.Usual, h.Steady(1e6, 5e4))
+		}
+	}
+}
+
+func TestSaturated(t *testing.T) {
+	for _, tt := range []struct {
+		run, ready uint64
+		procs      int
+		want       bool
+	}{{36e9, 10e9, 4, true}, {33e9, 10e9, 4, false}, {36e9, 9e9, 4, false}, {36e9, 10e9, 0, false}} {
+		tl := &Timeline{Line: &evidence.Timeline{SpanNS: 10e9, Procs: tt.procs, RunNS: tt.run, ReadyNS: tt.ready}}
+		if tl.Saturated(0.85) != tt.want {
+			t.Errorf("ran %d and ready %d on %d processors: saturated is %t", tt.run, tt.ready, tt.procs, !tt.want)
+		}
+	}
+}

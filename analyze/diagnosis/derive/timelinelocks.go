@@ -45,6 +45,14 @@ type ContendedLock struct {
 // Mean is how many goroutines waited on average over the span.
 func (l *ContendedLock) Mean(line *evidence.Timeline) float64 { return line.ShareOf(l.WaitNS) }
 
+// Most is Peak in words: of several sites together nobody has counted more than those of one, or of a slice on average.
+func (l *ContendedLock) Most() string {
+	if len(l.Sites) > 1 {
+		return fmt.Sprintf("at least %s", Count(l.Peak, "goroutine", "goroutines"))
+	}
+	return fmt.Sprintf("at most %s", Count(l.Peak, "goroutine", "goroutines"))
+}
+
 // strangerWakes is how many waiters two groups must have woken without a single one of each other's to be two locks. Two groups of
 // equal traffic on one lock would cross in every second wake.
 const strangerWakes = 16
@@ -239,6 +247,9 @@ func (l *ContendedLock) addSite(t *Timeline, i int) {
 	l.Load = sumLoads(l.Load, s.Load)
 }
 
+// peakRounds makes the next number of an average in units of 1/1000, but for what rounding adds to it.
+const peakRounds = 950
+
 func merge(into, from *evidence.Histogram) {
 	for i, n := range from {
 		into[i] += n
@@ -275,7 +286,7 @@ func (l *ContendedLock) conclude(t *Timeline) {
 	slices.SortStableFunc(l.Sites, func(a, b int) int { return cmp.Compare(line.Sites[b].TotalNS, line.Sites[a].TotalNS) })
 	slices.SortStableFunc(l.Releases, func(a, b int) int { return cmp.Compare(line.Releases[b].HoldNS, line.Releases[a].HoldNS) })
 	for _, v := range l.Load {
-		l.Peak = max(l.Peak, int(v/1000))
+		l.Peak = max(l.Peak, int((v+peakRounds)/1000)) // an average is no more than the most
 	}
 	l.BusyNS = l.busy(line)
 	first := t.Places[l.Sites[0]]

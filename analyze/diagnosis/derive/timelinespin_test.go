@@ -1,13 +1,15 @@
 package derive
 
 import (
+	"maps"
+	"slices"
 	"testing"
 
 	"github.com/gopostmortem/postmortem/analyze/evidence"
 )
 
 // bounds are those of the rule.
-var bounds = SpinBounds{LifeNS: 1e8, Active: 0.9, Events: 1000, Samples: 10, Work: 0.15, Asks: 0.4, Sleeps: 0.05}
+var bounds = SpinBounds{LifeNS: 1e8, Active: 0.9, Events: 1000, Samples: 10, Work: 0.15, Asks: 0.4, Sleeps: 0.05, Spread: 0.1, Stretch: 1e8}
 
 // caughtAt adds samples of a goroutine.
 func (b *timed) caughtAt(kind evidence.SiteKind, stack string, goroutine int64, n int) {
@@ -129,5 +131,107 @@ func TestAmount(t *testing.T) {
 		if got := Amount(v); got != want {
 			t.Errorf("%v: %q, want %q", v, got, want)
 		}
+	}
+}
+
+// TestSpinsThatMayComputeInBetween: a preemption strikes where Go code can be interrupted, and shows no more when that is one call.
+func TestSpinsThatMayComputeInBetween(t *testing.T) {
+	const entry, inside = "runtime.selectnbrecv:804 main.f:4", "runtime.chanrecv:524 runtime.selectnbrecv:805 main.f:4"
+	tests := []struct {
+		name    string
+		stacks  map[string]int
+		samples int
+		ns      int64
+		blind   bool
+	}{
+		{name: "one call", stacks: map[string]int{entry: 40}, ns: 2e7, blind: true},
+		{name: "hardly elsewhere", stacks: map[string]int{entry: 38, inside: 2}, ns: 2e7, blind: true},
+		{name: "two calls of the question", stacks: map[string]int{entry: 30, inside: 10}, ns: 2e7},
+		{name: "at any instruction", stacks: map[string]int{async + "main.empty:1 main.f:4": 2, async + "sync/atomic.(*Bool).Load:19 main.f:4": 38}, ns: 2e7},
+		{name: "hardly ever", stacks: map[string]int{async + "sync/atomic.(*Bool).Load:19 main.f:4": 38}, ns: 3e8, blind: true},
+		{name: "CPU samples strike anywhere", stacks: map[string]int{entry: 40}, samples: 20, ns: 3e8},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			b := newTimed()
+			b.runner(7)
+			for _, stack := range slices.Sorted(maps.Keys(tt.stacks)) {
+				b.site(evidence.SitePreempt, "preempted", stack, tt.stacks[stack], tt.ns)
+				b.top(evidence.Share{Goroutine: 7, Count: uint64(tt.stacks[stack])})
+			}
+			if tt.samples > 0 {
+				b.caughtAt(evidence.SiteSample, inside, 7, tt.samples)
+			}
+			if list := b.done().Spins(bounds); len(list) != 1 || list[0].Blind != tt.blind {
+				t.Errorf("spins: %+v", list)
+			}
+		})
+	}
+}
+
+// TestSpinsCompiledIntoTheLoop: a CPU sample stands behind the load, in the loop itself; preemptions at the line say what it is.
+func TestSpinsCompiledIntoTheLoop(t *testing.T) {
+	const load = async + "sync/atomic.(*Bool).Load:19 main.f:4"
+	for name, tt := range map[string]struct {
+		loads, others int
+		line          string
+		want          int
+	}{
+		"a load":                   {loads: 30, line: "main.f:4", want: 1},
+		"a load among other work":  {loads: 10, others: 20, line: "main.f:4"},
+		"samples at another line":  {loads: 30, line: "main.f:5"},
+		"samples in what it calls": {loads: 30, line: "main.step:9 main.f:4"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newTimed()
+			b.runner(7)
+			b.caughtAt(evidence.SitePreempt, load, 7, tt.loads)
+			if tt.others > 0 {
+				b.caughtAt(evidence.SitePreempt, async+"main.f:4", 7, tt.others)
+			}
+			b.caughtAt(evidence.SiteSample, tt.line, 7, 30)
+			b.caughtAt(evidence.SiteSample, "runtime.asyncPreempt:9 "+tt.line, 7, 8)
+			list := b.done().Spins(bounds)
+			if len(list) != tt.want || (tt.want == 1 && (list[0].Asks != 38 || list[0].Samples != 38 || list[0].Shape != PollSpin)) {
+				t.Errorf("spins: %+v", list)
+			}
+		})
+	}
+}
+
+func TestOneLines(t *testing.T) {
+	for name, tt := range map[string]struct {
+		there, elsewhere string
+		n, m             int
+		want             bool
+	}{
+		"a line":                {there: async + "main.f:4 main.main:1", n: 40, want: true},
+		"nearly always":         {there: async + "main.f:4 main.main:1", n: 39, elsewhere: async + "main.f:5 main.main:1", m: 1, want: true},
+		"two lines":             {there: async + "main.f:4 main.main:1", n: 36, elsewhere: async + "main.f:5 main.main:1", m: 4},
+		"a call of the library": {there: async + "strconv.Atoi:9 main.f:4 main.main:1", n: 40},
+		"few samples":           {there: async + "main.f:4 main.main:1", n: 9},
+		"a benchmark":           {there: async + "main.f:4 testing.(*B).runN:1", n: 40, want: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newTimed()
+			for id := int64(7); id <= 8; id++ {
+				b.runner(id)
+				b.caughtAt(evidence.SitePreempt, tt.there, id, tt.n)
+				if tt.m > 0 {
+					b.caughtAt(evidence.SitePreempt, tt.elsewhere, id, tt.m)
+				}
+			}
+			list := b.done().OneLines(bounds, 0.95)
+			if !tt.want {
+				if len(list) != 0 {
+					t.Errorf("lines: %+v", list)
+				}
+				return
+			}
+			if len(list) != 1 || list[0].Frame.Line != 4 || len(list[0].Goroutines) != 2 || list[0].There != uint64(2*tt.n) || list[0].RunNS != 18e9 ||
+				list[0].Bench != (name == "a benchmark") {
+				t.Errorf("lines: %+v", list)
+			}
+		})
 	}
 }
