@@ -84,6 +84,10 @@ func (l *Locks) judge(lock *Lock, r Rates) Queue {
 		q.Verdict = QueueDeadlock
 	case !ok:
 		q.Verdict = QueueUnknown
+	case lock.Known && root.Holder.Doing.Activity == ActivityLock && root.Holder.G.WaitsOn == 0:
+		// Who waits is in the table of the lock, until somebody takes it out to wake it (runtime/sema.go, semrelease1).
+		q.Verdict, q.Root = QueueShort, root
+		q.Why = []Reason{{"who may hold it is on its way into or out of the queue of a lock: it changes hands", []evidence.Ref{root.Holder.G.Ref()}}}
 	case root.Holder.Doing.Blocked() || root.Holder.Doing.Activity == ActivityLock:
 		q.Verdict, q.Root, q.Firm = QueueBlocked, root, true
 	default:
