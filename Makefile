@@ -20,7 +20,7 @@ tools:
 	@.ci/tools "$(TOOLS)"
 
 test: tools
-	go test -timeout 20m ./...
+	go test -timeout 30m ./...
 
 # Measures postmortem and its peers side by side, on cores and on traces, and keeps the sections of docs/performance.md. Large cores and
 # traces are made once and cached: the first run takes long and wants some gigabytes of disk. BENCH=traces or BENCH=cores is one section;

@@ -16,6 +16,8 @@ var traceLimits = []diagnosis.Limit{
 	{Name: "trace-span", Doc: "seconds that a trace, and the calls at a line, must last", Default: 0.1, Origin: "in less, the start of a program is all there is"},
 	{Name: "trace-calls", Doc: "reads or writes a second at one line by one goroutine", Default: 20000,
 		Origin: "separated ill textbook programs from healthy ones; measured: one-byte reads 1,000,000 a second"},
+	{Name: "trace-plain-calls", Doc: "the same where nothing on the stack says that it goes byte by byte", Default: 50000,
+		Origin: "of 4 KiB each they were 200 MB a second, which few keep up; measured: proxies 20,000 a second, small records without a buffer 140,000 and more"},
 	{Name: "trace-call-ns", Doc: "nanoseconds that half of these calls may take at most", Default: 10000,
 		Origin: "separated ill textbook programs from healthy ones"},
 	{Name: "trace-plain-ns", Doc: "the same where nothing on the stack says that it goes byte by byte", Default: 2000,
@@ -256,6 +258,8 @@ func (y *traced) judge(s *stream) bool {
 		y.p.Silent("%s makes %.0f calls a second through %s, which decides how much each moves", derive.Short(s.frame.Function), rate, s.callee)
 	case float64(y.waits[id]) >= y.p.Limit("trace-waits")*float64(count):
 		y.p.Silent("%s makes %.0f calls a second and waits for its peer %d times in %d: a conversation", derive.Short(s.frame.Function), rate, y.waits[id], count)
+	case s.manner == plain && s.size == 0 && rate < y.p.Limit("trace-plain-calls"):
+		y.p.Silent("%s makes %.0f calls a second, and nothing says that they move little: blocks are moved at that rate", derive.Short(s.frame.Function), rate)
 	case s.bench:
 		y.p.Silent("%s is the body of a benchmark, which goes round on purpose", derive.Short(s.frame.Function))
 	default:

@@ -8,7 +8,7 @@ import (
 // names a few goroutines only, and its sites count them all.
 type Sideline struct {
 	Calls  uint64 // of the system, but for Looks and Reads
-	Looks  uint64 // calls that only ask: whether a file is there, whether a lock is free, whether a child has ended
+	Looks  uint64 // calls that only ask: whether a file is there, what a folder holds, whether a lock is free
 	Reads  uint64 // of files and descriptors
 	LookNS uint64 // in Looks and Reads
 	Wakes  uint64 // of goroutines
@@ -23,13 +23,14 @@ var handReasons = map[string]bool{"chan send": true, "chan receive": true, "sele
 var handCalls = []string{"runtime.chansend1", "runtime.chanrecv1", "runtime.chanrecv2", "runtime.selectgo", "runtime.selectnbsend", "runtime.selectnbrecv",
 	"runtime.closechan", "sync.(*Cond).Signal", "sync.(*Cond).Broadcast"}
 
-// lookCalls ask for a state and change nothing, or take a lock that is free, in the words of package syscall (Go 1.21 to 1.26, Linux and the BSDs).
+// lookCalls ask for a state and change nothing, list names, or take a lock that is free, in the words of package syscall (Go 1.21 to 1.26, Linux and the BSDs).
 var lookCalls = setOf("stat", "lstat", "fstat", "stat64", "lstat64", "fstat64", "fstatat", "fstatat64", "newfstatat", "statfs", "fstatfs", "access",
 	"faccessat", "faccessat2", "readlink", "readlinkat", "flock", "fcntl", "fcntlflock", "wait4", "kill", "getppid",
-	"getrusage", "sysinfo", "select", "epollwait", "getsockopt", "seek", "lseek", "gettimeofday", "times")
+	"getrusage", "sysinfo", "select", "epollwait", "getsockopt", "seek", "lseek", "gettimeofday", "times",
+	"openat", "open", "close", "getdents", "getdents64", "readdirent", "getdirentries")
 
-// readCalls read, with what it takes to open and close a file.
-var readCalls = setOf("read", "readv", "pread", "preadv", "openat", "open", "close", "getdents", "getdents64", "readdirent")
+// readCalls read bytes.
+var readCalls = setOf("read", "readv", "pread", "preadv")
 
 // Sideline sums up what happened at other places in goroutines that run the function at the bottom of the loop's stacks.
 func (t *Timeline) Sideline(l *Turns) Sideline {
