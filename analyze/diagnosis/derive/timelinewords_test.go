@@ -1,6 +1,10 @@
 package derive
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/gopostmortem/postmortem/analyze/evidence"
+)
 
 func TestLasting(t *testing.T) {
 	for ns, want := range map[int64]string{0: "0 ns", -5: "0", 12: "12 ns", 999: "999 ns", 1000: "1 µs", 1234: "1.2 µs", 85400: "85.4 µs",
@@ -40,5 +44,30 @@ func TestSpells(t *testing.T) {
 	}
 	if _, ok := Longest(Spells(nil, 1, 1, 1)); ok {
 		t.Error("no load has a longest spell")
+	}
+}
+
+// TestTypicalBelowTheLongest: half of what shares its power of two with the longest did not last as long as that.
+func TestTypicalBelowTheLongest(t *testing.T) {
+	var h evidence.Histogram
+	for range 100 {
+		h.Add(90e6)
+	}
+	for _, tt := range []struct {
+		q       float64
+		longest uint64
+		want    string
+	}{{0.5, 92e6, "79.6 ms"}, {1, 92e6, "92 ms"}, {0.5, 134217728, "101 ms"}, {0.5, 60e6, "60 ms"}} {
+		if got := Typical(&h, tt.q, tt.longest); got != tt.want {
+			t.Errorf("%g of waits up to %d last %s, want %s", tt.q, tt.longest, got, tt.want)
+		}
+	}
+}
+
+// TestMost: what is counted for one site is known, of several at least the largest.
+func TestMost(t *testing.T) {
+	one, two := ContendedLock{Sites: []int{1}, Peak: 3}, ContendedLock{Sites: []int{1, 2}, Peak: 3}
+	if one.Most() != "at most 3 goroutines" || two.Most() != "at least 3 goroutines" {
+		t.Errorf("%s of one site, %s of two", one.Most(), two.Most())
 	}
 }
