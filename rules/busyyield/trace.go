@@ -187,7 +187,7 @@ func (y *traced) weighPolls(l *derive.Turns) verdict {
 	deeds := y.t.Deeds(l)
 	looks := deeds >= limit && y.looks(&beside, count)
 	if deeds >= limit && !looks {
-		y.p.Silent("%s sleeps for a moment between %.1f system calls and wakes each turn: it paces its work", derive.Short(l.Frame.Function), deeds)
+		y.p.Silent("%s sleeps for a moment between system calls and wakes: it paces its work", derive.Short(l.Frame.Function))
 		return verdict{}
 	}
 	if looks && float64(beside.Reads) >= limit*count {
