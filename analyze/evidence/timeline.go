@@ -188,7 +188,8 @@ type Spawn struct {
 	Alive                                []uint32 // by slice: alive at its end
 }
 
-// Actor is a goroutine that stands out: by the time that it ran, or because another row names it.
+// Actor is a goroutine that stands out: by the time that it ran, or because another row names it. Of an id that is used again, as those of
+// calls from C are, it is one life.
 type Actor struct {
 	Goroutine int64
 	Spawn     int // index in Spawns

@@ -268,9 +268,6 @@ func (w *threadWalk) goFrames(at start) (next start, ok bool) {
 		if next, ok := w.unswitched(at, where, e); ok {
 			return next, true
 		}
-		if where == placeGoroutine {
-			w.broken = "its innermost function changes the stack pointer"
-		}
 	}
 	if e.broken != "" && where == placeSystem && e.pc != 0 && !w.u.info(e.pc).ok {
 		return start{pc: e.pc, sp: e.sp, trap: false}, w.canUnwindNative()

@@ -43,14 +43,17 @@ func (d *decoded) decode(b *batch, data []byte, c clock) {
 	}
 }
 
-// maxSkip is how far behind damage the next event is looked for.
-const maxSkip = 4 * maxEvent
+// Bounds of finding events again behind damage.
+const (
+	maxSkip   = 4 * maxEvent // bytes to look through
+	soundRest = 64           // bytes that must be whole events; fewer are so by chance
+)
 
-// rest is how many bytes to skip so that what follows can be read to its end; all of them when there is no such place.
+// rest is how many bytes to skip so that what follows can be read to its end, but for an event that is cut there; all of them when there
+// is no such place.
 func (b *batch) rest(data []byte) int {
 	for skip := 1; skip < min(len(data), maxSkip); skip++ {
-		n := validPrefix(data[skip:])
-		if n == len(data)-skip || b.cut && len(data)-skip-n < maxEvent && n > maxEvent {
+		if n := validPrefix(data[skip:]); n >= soundRest && len(data)-skip-n < maxEvent {
 			return skip
 		}
 	}
