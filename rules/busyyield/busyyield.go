@@ -9,7 +9,7 @@
 // does not have is a loop that asks without ever waiting: that shows only in what such a goroutine was doing when it was taken from its
 // processor, or when a CPU sample was taken. A call that asks has a name there (TryLock, a non-blocking receive, a load of an atomic type); a
 // test of a plain variable, or a function of sync/atomic that is compiled to an instruction, looks like any computation: where that is all a
-// goroutine does, at one line, it is a remark. Nor does a preemption show what runs in assembly: who is always caught at one call may compute before it.
+// goroutine does, at one line, the rule is silent and says why. Nor does a preemption show what runs in assembly: who is always caught at one call may compute before it.
 //
 // A core shows a state and not a rate. What supports the diagnosis: the goroutine is caught inside the call that polls; the
 // counters of the scheduler (a Gosched loop switches millions of times a second, an HTTP server under full load 70,000 times);
@@ -37,7 +37,7 @@ var Rule = &diagnosis.Rule{
 			"execution trace: lines that yield more than ten thousand times a second, that sleep or wait for a timer or deadline for a " +
 			"millisecond hundreds of times a second and do nothing in between, and goroutines that never wait and are in such a call " +
 			"whenever they are interrupted or sampled. A look at a file or a lock between two sleeps is a poll as well. A goroutine that stays at one line of " +
-			"its own is a remark: it computes there, or asks for a flag.",
+			"its own is no finding: it computes there, or asks for a flag.",
 		Hurts: "A processor for each polling goroutine, heat, and latency for everybody else; in a container with a CPU quota the quota " +
 			"is used up by asking.",
 		Confirm: "An execution trace counts the wake-ups per second; `perf top` or a CPU profile shows the loop; `top -H` shows " +

@@ -55,7 +55,7 @@ var traceLimits = []diagnosis.Limit{
 		Default: 0.1, Origin: "measured: loops that only ask 0.18 to 0.57, loops around assembly of 64 KiB to 8 MiB 0 to 0.02 (Go 1.22 to 1.26)"},
 	{Name: "spin-stretch-ns", Doc: "nanoseconds between its preemptions, half of the time, from which they say little: something runs that cannot be interrupted",
 		Default: 1e8, Origin: "ten times the quantum of 10 ms (runtime/proc.go, forcePreemptNS); measured 17 to 50 ms in loops that only ask, on a busy host"},
-	{Name: "spin-line", Doc: "share of its samples at one line of its own from which a goroutine that never waits is a remark", Default: 0.95,
+	{Name: "spin-line", Doc: "share of its samples at one line of its own from which a goroutine that never waits is named as one that cannot be told", Default: 0.95,
 		Origin: "measured: spins on a lock or a flag 0.98 to 1; all but one of spin-sure samples"},
 }
 

@@ -102,41 +102,10 @@ func (y *traced) spins() {
 	bounds.Samples = uint64(y.p.Limit("spin-sure"))
 	for _, l := range y.t.OneLines(bounds, y.p.Limit("spin-line")) {
 		if !l.Bench && !y.told[l.Frame.Function] {
-			y.reportLine(&l)
+			y.p.Silent("%s stays at one line for nearly all of a processor: a computation or a question without a pause, which a trace cannot tell apart",
+				derive.Short(l.Frame.Function))
 		}
 	}
-}
-
-// reportLine is a remark on a goroutine of which nothing is known but that it stays at one line.
-func (y *traced) reportLine(l *derive.OneLine) {
-	victims := make([]evidence.Ref, 0, len(l.Goroutines))
-	top := make([]evidence.Share, 0, len(l.Goroutines))
-	for _, id := range l.Goroutines {
-		victims = append(victims, evidence.GoroutineRef(id))
-		top = append(top, evidence.Share{Goroutine: id})
-	}
-	n := len(victims)
-	verb := "stays"
-	if n > 1 {
-		verb = "stay"
-	}
-	f := diagnosis.Finding{
-		Subject: victims[0], Victims: victims,
-		Claim: fmt.Sprintf("%s %s at one line for %s of a processor, in %s: a computation, or a question without a pause", y.name(top, n), verb,
-			derive.Percent(y.line.ShareOf(l.RunNS)), derive.Short(l.Frame.Function)),
-		Because: []diagnosis.Reason{{Refs: refs(l.Sites), Text: fmt.Sprintf("of %d times that it was interrupted or sampled it was at this line %d times, in no call",
-			l.Samples, l.There)}},
-		Against: []diagnosis.Reason{{Refs: refs(l.Sites), Text: "a computation that fits into a line looks the same as a test of a flag, a compare-and-swap or TryLock " +
-			"that is compiled to an instruction"}},
-		Locations:  []diagnosis.Location{{Role: diagnosis.RoleLoop, Frame: l.Frame, Ref: evidence.SiteRef(l.Sites[0])}},
-		Confidence: diagnosis.Possible, Severity: diagnosis.Info,
-		Fix:    "If the line asks for a flag, a counter or a lock, wait for it instead: a channel, sync.Cond, sync.WaitGroup, or Lock.",
-		Settle: "the source of the line",
-	}
-	if l.Caller.Function != "" {
-		f.Locations = append(f.Locations, diagnosis.Location{Role: diagnosis.RoleCaller, Frame: l.Caller, Ref: evidence.SiteRef(l.Sites[0])})
-	}
-	y.p.Report(f)
 }
 
 func (y *traced) reportSpin(s *derive.Spin) {

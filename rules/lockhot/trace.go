@@ -29,6 +29,10 @@ var traceLimits = []diagnosis.Limit{
 		Default: 0.85, Origin: "hot locks left a quarter of the processors without work or more; programs that compute on all of them filled nine tenths"},
 	{Name: "max-wait", Doc: "milliseconds of the waits to which half of the waited time belongs (without known holds: that half of the waits last); longer ones behind " +
 		"long holds are lock-hog's", Default: 5, Origin: "separated hot locks from slow holders among textbook programs"},
+	{Name: "hand-over", Doc: "microseconds that it takes to hand the lock to the next goroutine", Default: 50,
+		Origin: "a goroutine that is woken runs after 1 to 50 us on a machine that has a processor for it"},
+	{Name: "unexplained", Doc: "how many times longer than the queue and the holds explain the mean wait may be", Default: 10,
+		Origin: "a busy host stretches all waits by some times, not by tens"},
 }
 
 // traced is one run of the rule over a Timeline.
@@ -68,6 +72,8 @@ func (r *traced) judge(l *derive.ContendedLock) {
 	switch {
 	case l.Kind == derive.LockOnce:
 		r.p.Silent("%s serves an initialisation: it takes no traffic when that has ended", l.Name)
+	case r.unexplained(l, root):
+		r.p.Silent("%s is waited for longer than its known holds explain: see lock-hog", l.Name)
 	case !r.short(l, root):
 		r.p.Silent("%s is held for long at a time or during calls that block: see lock-hog", root.Lock.Name)
 	case r.t.Saturated(r.p.Limit("processors-full")):
@@ -95,6 +101,17 @@ func (r *traced) short(l *derive.ContendedLock, root *derive.Holding) bool {
 		return !slow || float64(derive.Weighty(&l.Hist)) < r.p.Limit("max-wait")*1e6
 	}
 	return float64(l.Hist.Quantile(0.5)) < r.p.Limit("max-wait")*1e6
+}
+
+// unexplained reports whether waits are far longer than a queue behind such holds can make them, hand-over to the next goroutine included:
+// then they wait for something that the holds do not show, such as the readers of an RWMutex.
+func (r *traced) unexplained(l *derive.ContendedLock, root *derive.Holding) bool {
+	holds := root.Lock.Holds.Total()
+	if holds == 0 || l.Waits == 0 {
+		return false
+	}
+	turn := float64(root.Lock.HoldNS)/float64(holds) + r.p.Limit("hand-over")*1e3
+	return float64(l.WaitNS)/float64(l.Waits) > r.p.Limit("unexplained")*turn*(l.Mean(r.line)+1)
 }
 
 // share is what the waits have of the time in which goroutines worked, wanted to, or waited for this lock.
