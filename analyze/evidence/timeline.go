@@ -357,17 +357,6 @@ func (t *Timeline) Actor(goroutine int64) (Actor, bool) {
 	return Actor{}, false
 }
 
-// Busy is the number of slices in which a load is not zero.
-func Busy(load []uint32) int {
-	n := 0
-	for _, v := range load {
-		if v > 0 {
-			n++
-		}
-	}
-	return n
-}
-
 // rowsOf is the length of a table whose references are indexes.
 func (t *Timeline) rowsOf(k RefKind) int {
 	if t == nil {

@@ -278,9 +278,6 @@ func TestRates(t *testing.T) {
 	if _, ok := l.Actor(8); ok {
 		t.Error("goroutine 8 is an actor")
 	}
-	if Busy([]uint32{0, 3, 0, 1}) != 2 || Busy(nil) != 0 {
-		t.Error("Busy miscounts")
-	}
 }
 
 // TestTimelineNames: every kind has a name of its own, and a number of a later version has one too.

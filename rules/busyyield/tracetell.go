@@ -90,11 +90,11 @@ func (y *traced) spins() {
 		switch {
 		case list[i].Bench:
 			y.p.Silent("%s is the body of a benchmark, which goes round on purpose", what)
-		case list[i].Shape == derive.PollContext: // most often a loop whose work is cheaper than to ask before each piece of it
-			y.p.Silent("%s asks all the time whether its context is done, and what it does in between is too short to be seen", what)
 		case list[i].Blind && list[i].Shape != derive.PollClock: // a look at the clock has one place at most where it can be interrupted
 			y.p.Silent("%s is interrupted at one call only, or hardly ever: whether it asks all the time, or computes in between in something "+
 				"that cannot be interrupted (assembly), cannot be told", what)
+		case list[i].Shape == derive.PollContext: // most often a loop whose work is cheaper than to ask before each piece of it
+			y.p.Silent("%s asks all the time whether its context is done, and what it does in between is too short to be seen", what)
 		default:
 			y.reportSpin(&list[i])
 		}

@@ -10,14 +10,12 @@ import (
 // OneLine is a line at which goroutines that never wait were found nearly always, in code of the program itself. A question that is compiled
 // to an instruction looks like that (a load of a flag, TryLock), and a computation that fits into a line as well.
 type OneLine struct {
-	Frame      evidence.Frame
-	Caller     evidence.Frame // who called the function of the line
-	Goroutines []int64
-	Samples    uint64
-	There      uint64 // of these, at the line
-	RunNS      uint64 // of the goroutines
-	Sites      []int
-	Bench      bool
+	Frame   evidence.Frame
+	Samples uint64
+	There   uint64 // of these, at the line
+	Bench   bool   // under a benchmark, which goes round on purpose
+
+	stack evidence.StackID // of one of the samples
 }
 
 // OneLines are those lines, the ones with the most samples first. Share is that of the samples which must be at the line.
@@ -36,8 +34,7 @@ func (t *Timeline) OneLines(b SpinBounds, share float64) []OneLine {
 		if one.Samples < max(b.Samples, 1) || float64(one.There) < share*float64(one.Samples) {
 			continue
 		}
-		one.Goroutines, one.RunNS = []int64{a.Goroutine}, a.RunNS
-		one.Bench = t.UnderBenchmark(t.Line.Sites[one.Sites[0]].Stack, a.Goroutine)
+		one.Bench = t.UnderBenchmark(one.stack, a.Goroutine)
 		n := slices.IndexFunc(list, func(l OneLine) bool {
 			return l.Frame.Function == one.Frame.Function && l.Frame.Line == one.Frame.Line
 		})
@@ -45,21 +42,11 @@ func (t *Timeline) OneLines(b SpinBounds, share float64) []OneLine {
 			list = append(list, one)
 			continue
 		}
-		list[n].join(&one)
+		l := &list[n]
+		l.Samples, l.There, l.Bench = l.Samples+one.Samples, l.There+one.There, l.Bench || one.Bench
 	}
 	slices.SortStableFunc(list, func(a, b OneLine) int { return cmp.Compare(b.Samples, a.Samples) })
 	return list
-}
-
-func (l *OneLine) join(o *OneLine) {
-	l.Goroutines = append(l.Goroutines, o.Goroutines...)
-	l.Samples, l.There, l.RunNS = l.Samples+o.Samples, l.There+o.There, l.RunNS+o.RunNS
-	l.Bench = l.Bench || o.Bench
-	for _, i := range o.Sites {
-		if !slices.Contains(l.Sites, i) {
-			l.Sites = append(l.Sites, i)
-		}
-	}
 }
 
 // oneLine is the line of the program itself with the most of these samples.
@@ -76,13 +63,9 @@ func (t *Timeline) oneLine(list []catch) OneLine {
 		n := slices.IndexFunc(lines, func(l OneLine) bool { return l.Frame.Function == f.Function && l.Frame.Line == f.Line })
 		if n < 0 {
 			n = len(lines)
-			lines = append(lines, OneLine{Frame: f})
-			if next, ok := t.programFrame(c.stack, at+1); ok {
-				lines[n].Caller = c.stack.At(next)
-			}
+			lines = append(lines, OneLine{Frame: f, stack: c.stack.ID})
 		}
 		lines[n].There += c.count
-		lines[n].Sites = append(lines[n].Sites, c.site)
 	}
 	var best OneLine
 	for _, l := range lines {
@@ -91,7 +74,6 @@ func (t *Timeline) oneLine(list []catch) OneLine {
 		}
 	}
 	best.Samples = total
-	slices.Sort(best.Sites)
 	return best
 }
 

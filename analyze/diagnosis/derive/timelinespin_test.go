@@ -228,7 +228,7 @@ func TestOneLines(t *testing.T) {
 				}
 				return
 			}
-			if len(list) != 1 || list[0].Frame.Line != 4 || len(list[0].Goroutines) != 2 || list[0].There != uint64(2*tt.n) || list[0].RunNS != 18e9 ||
+			if len(list) != 1 || list[0].Frame.Line != 4 || list[0].There != uint64(2*tt.n) || list[0].Samples != uint64(2*(tt.n+tt.m)) ||
 				list[0].Bench != (name == "a benchmark") {
 				t.Errorf("lines: %+v", list)
 			}

@@ -64,11 +64,11 @@ func TestDeepTarget(t *testing.T) {
 }
 
 func TestPick(t *testing.T) {
-	got, err := pick(allCores, "deep,1k", func(c coreSpec) string { return c.name })
+	got, err := measure.Pick(allCores, "deep,1k", func(c coreSpec) string { return c.name })
 	if err != nil || len(got) != 2 || got[0].name != "deep" || got[1].name != "1k" {
 		t.Errorf("picked %v, %v", got, err)
 	}
-	if _, err := pick(allCores, "1k,2k", func(c coreSpec) string { return c.name }); err == nil || !strings.Contains(err.Error(), "2k") {
+	if _, err := measure.Pick(allCores, "1k,2k", func(c coreSpec) string { return c.name }); err == nil || !strings.Contains(err.Error(), "2k") {
 		t.Errorf("error %v: want one that names 2k", err)
 	}
 }

@@ -68,7 +68,7 @@ func run(ctx context.Context, opt options) error {
 	if opt.profile != "" {
 		return profileAll(ctx, both(cores, proofs), opt.profile)
 	}
-	tools, err := pick(allTools, opt.tools, func(t tool) string { return t.name })
+	tools, err := measure.Pick(allTools, opt.tools, func(t tool) string { return t.name })
 	if err != nil {
 		return fmt.Errorf("-tools: %w", err)
 	}
@@ -127,24 +127,4 @@ func both(a, b []coreSpec) []coreSpec {
 		}
 	}
 	return all
-}
-
-// pick returns the elements that a flag names, all when it is empty.
-func pick[T any](all []T, names string, nameOf func(T) string) ([]T, error) {
-	if names == "" {
-		return all, nil
-	}
-	var picked []T
-	for _, name := range strings.Split(names, ",") {
-		n := len(picked)
-		for _, one := range all {
-			if nameOf(one) == name {
-				picked = append(picked, one)
-			}
-		}
-		if len(picked) == n {
-			return nil, fmt.Errorf("there is no %q", name)
-		}
-	}
-	return picked, nil
 }

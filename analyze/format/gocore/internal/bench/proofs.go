@@ -145,7 +145,7 @@ var proofGoals = []proofGoal{
 	}},
 	{[]string{"heap"}, "the whole command, on one thread, with a third of the CPU of viewcore's `breakdown` or less", func(by map[string]proofResult) (string, bool) {
 		r := ratio(by["heap"].peer.CPU, by["heap"].ours.CPU)
-		return fmt.Sprintf("%s against %s: %.1f times less", seconds(by["heap"].ours.CPU), seconds(by["heap"].peer.CPU), r), r >= 3
+		return fmt.Sprintf("%s against %s: %.1f times less", measure.Seconds(by["heap"].ours.CPU), measure.Seconds(by["heap"].peer.CPU), r), r >= 3
 	}},
 	{[]string{"heap"}, "less than 10 bytes of anonymous memory an object", func(by map[string]proofResult) (string, bool) {
 		n := perOne(by["heap"].use.Private, by["heap"].one.Objects)
@@ -159,7 +159,7 @@ var proofGoals = []proofGoal{
 	{[]string{"chain"}, "a chain of 20,000 goroutines proved in 0.2 s of CPU", proved("chain", 0, 200*time.Millisecond)},
 	{[]string{"100k"}, "locks, holders, wakers, the graph of who waits and all rules in 1 s of CPU", func(by map[string]proofResult) (string, bool) {
 		d := by["100k"].one.Waits
-		return seconds(d), d > 0 && d < time.Second
+		return measure.Seconds(d), d > 0 && d < time.Second
 	}},
 	{[]string{"10k", "1m"}, "linear: a goroutine of a million costs no more than twice what one of 10,000 costs", func(by map[string]proofResult) (string, bool) {
 		few, many := perGoroutine(by["10k"]), perGoroutine(by["1m"])
@@ -171,7 +171,7 @@ var proofGoals = []proofGoal{
 func proved(core string, never int, most time.Duration) func(map[string]proofResult) (string, bool) {
 	return func(by map[string]proofResult) (string, bool) {
 		p := by[core].one
-		return fmt.Sprintf("%s, %d never wake", seconds(p.Proof), p.Never), p.Proof > 0 && p.Proof < most && p.Never == never
+		return fmt.Sprintf("%s, %d never wake", measure.Seconds(p.Proof), p.Never), p.Proof > 0 && p.Proof < most && p.Never == never
 	}
 }
 
@@ -252,7 +252,7 @@ func proofTables(by map[string]proofResult) string {
 			each = fmt.Sprintf("%.2f", perGoroutine(r))
 		}
 		fmt.Fprintf(&b, "| %s | %d | %d | %d | %s | %s | %s | %s | %s | %s |\n", c.what, p.Goroutines, p.Never, p.Objects, megabytes(p.Bytes),
-			seconds(p.Mark), seconds(p.Proof), seconds(p.Waits), megabytes(r.use.Private), each)
+			measure.Seconds(p.Mark), measure.Seconds(p.Proof), measure.Seconds(p.Waits), megabytes(r.use.Private), each)
 	}
 	return b.String()
 }

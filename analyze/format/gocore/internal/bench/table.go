@@ -5,6 +5,8 @@ import (
 	"runtime"
 	"strings"
 	"time"
+
+	"github.com/gopostmortem/postmortem/analyze/format/internal/measure"
 )
 
 // goal is a figure to reach.
@@ -19,7 +21,7 @@ var goals = []goal{
 	{"100k", "with everything, at least 50 times less CPU than delve's library", lessCPU(50, ours, delveLibrary)},
 	{"1m", "under 2 s of CPU", func(by map[string]result) (string, bool) {
 		cpu := by[ours].use.CPU
-		return seconds(cpu), cpu > 0 && cpu < 2*time.Second
+		return measure.Seconds(cpu), cpu > 0 && cpu < 2*time.Second
 	}},
 	{"1m", "under 64 MB of Go heap", func(by map[string]result) (string, bool) {
 		heap := by[ours].heap.live
@@ -41,7 +43,7 @@ func lessCPU(times float64, own, peer string) func(map[string]result) (string, b
 func lessWall(peer string) func(map[string]result) (string, bool) {
 	return func(by map[string]result) (string, bool) {
 		a, b := by[ours].use.Wall, by[peer].use.Wall
-		return seconds(a) + " against " + seconds(b), a > 0 && a < b
+		return measure.Seconds(a) + " against " + measure.Seconds(b), a > 0 && a < b
 	}
 }
 
@@ -75,13 +77,6 @@ func misses(results []result) []string {
 		}
 	}
 	return missed
-}
-
-func seconds(d time.Duration) string {
-	if d < 10*time.Second {
-		return fmt.Sprintf("%.3f s", d.Seconds())
-	}
-	return fmt.Sprintf("%.1f s", d.Seconds())
 }
 
 func megabytes(n uint64) string {
@@ -119,7 +114,7 @@ func row(b *strings.Builder, r, own result) {
 	if r.heap.live > 0 {
 		heap = fmt.Sprintf("%s (spans %s)", megabytes(r.heap.live), megabytes(r.heap.inUse))
 	}
-	fmt.Fprintf(b, "| %s | %d | %s | %s | %s | %s | %s | %s |\n", r.tool.what, r.runs, seconds(r.use.CPU), seconds(r.use.Wall),
+	fmt.Fprintf(b, "| %s | %d | %s | %s | %s | %s | %s | %s |\n", r.tool.what, r.runs, measure.Seconds(r.use.CPU), measure.Seconds(r.use.Wall),
 		megabytes(r.use.RSS), megabytes(r.use.Private), heap, against)
 }
 

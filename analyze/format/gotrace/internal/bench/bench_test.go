@@ -213,11 +213,11 @@ func TestSection(t *testing.T) {
 
 func TestPick(t *testing.T) {
 	name := func(s traceSpec) string { return s.name }
-	got, err := pick(allTraces, "long,small", name)
+	got, err := measure.Pick(allTraces, "long,small", name)
 	if err != nil || len(got) != 2 || got[0].name != longTrace || got[1].name != smallTrace {
 		t.Errorf("picked %v, %v", got, err)
 	}
-	if _, err := pick(allTraces, "small,huge", name); err == nil || !strings.Contains(err.Error(), "huge") {
+	if _, err := measure.Pick(allTraces, "small,huge", name); err == nil || !strings.Contains(err.Error(), "huge") {
 		t.Errorf("error %v: want one that names huge", err)
 	}
 	if err := bench(context.Background(), options{write: true, traces: smallTrace}); err == nil || !strings.Contains(err.Error(), "-write") {

@@ -52,7 +52,7 @@ func faster(trace, peer string, times float64) goal {
 	return goal{trace, text, [][2]string{own, other}, func(by on) (string, bool) {
 		a, b := by[own].median, by[other].median
 		r := ratio(b.Wall, a.Wall)
-		return fmt.Sprintf("%.0f times (%s against %s), %.0f times less CPU", r, seconds(a.Wall), seconds(b.Wall), ratio(b.CPU, a.CPU)), r >= times
+		return fmt.Sprintf("%.0f times (%s against %s), %.0f times less CPU", r, measure.Seconds(a.Wall), measure.Seconds(b.Wall), ratio(b.CPU, a.CPU)), r >= times
 	}}
 }
 

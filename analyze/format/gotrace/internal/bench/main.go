@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"strings"
 
 	"github.com/gopostmortem/postmortem/analyze/format/internal/measure"
 )
@@ -46,11 +45,11 @@ func main() {
 }
 
 func bench(ctx context.Context, opt options) error {
-	traces, err := pick(allTraces, opt.traces, func(s traceSpec) string { return s.name })
+	traces, err := measure.Pick(allTraces, opt.traces, func(s traceSpec) string { return s.name })
 	if err != nil {
 		return fmt.Errorf("-traces: %w", err)
 	}
-	tools, err := pick(allTools, opt.tools, func(t tool) string { return t.name })
+	tools, err := measure.Pick(allTools, opt.tools, func(t tool) string { return t.name })
 	if err != nil {
 		return fmt.Errorf("-tools: %w", err)
 	}
@@ -88,24 +87,4 @@ func makeTraces(ctx context.Context, traces []traceSpec) error {
 		fmt.Println(s.name, path)
 	}
 	return nil
-}
-
-// pick returns the elements that a flag names, all when it is empty.
-func pick[T any](all []T, names string, nameOf func(T) string) ([]T, error) {
-	if names == "" {
-		return all, nil
-	}
-	var picked []T
-	for _, name := range strings.Split(names, ",") {
-		n := len(picked)
-		for _, one := range all {
-			if nameOf(one) == name {
-				picked = append(picked, one)
-			}
-		}
-		if len(picked) == n {
-			return nil, fmt.Errorf("there is no %q", name)
-		}
-	}
-	return picked, nil
 }

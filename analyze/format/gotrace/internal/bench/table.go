@@ -5,14 +5,9 @@ import (
 	"runtime"
 	"strings"
 	"time"
-)
 
-func seconds(d time.Duration) string {
-	if d < 10*time.Second {
-		return fmt.Sprintf("%.3f s", d.Seconds())
-	}
-	return fmt.Sprintf("%.1f s", d.Seconds())
-}
+	"github.com/gopostmortem/postmortem/analyze/format/internal/measure"
+)
 
 // megabytes are millions of bytes, as the speeds count them.
 func megabytes(n uint64) string {
@@ -69,8 +64,8 @@ func row(b *strings.Builder, r, own result) {
 		fmt.Fprintf(b, "| %s | not run: %s | | | | | | | | |\n", r.tool.what, r.skipped)
 		return
 	}
-	fmt.Fprintf(b, "| %s | %d | %s | %s | %s | %.1f | %s | %s | %s | %s |\n", r.tool.what, r.runs, seconds(r.median.CPU), seconds(r.median.Wall),
-		seconds(r.best.Wall), perSecond(r.traceBytes, r.median), megabytes(r.median.RSS), megabytes(r.median.Private),
+	fmt.Fprintf(b, "| %s | %d | %s | %s | %s | %.1f | %s | %s | %s | %s |\n", r.tool.what, r.runs, measure.Seconds(r.median.CPU), measure.Seconds(r.median.Wall),
+		measure.Seconds(r.best.Wall), perSecond(r.traceBytes, r.median), megabytes(r.median.RSS), megabytes(r.median.Private),
 		against(r.median.CPU, own.median.CPU), against(r.median.Wall, own.median.Wall))
 }
 

@@ -22,7 +22,7 @@ func TestBuiltReader(t *testing.T) {
 		t.Skip("builds programs")
 	}
 	t.Setenv("POSTMORTEM_FIXTURE_CACHE", filepath.Join(t.TempDir(), "fixtures"))
-	picked, err := pick(allTools, xpReader, func(t tool) string { return t.name })
+	picked, err := measure.Pick(allTools, xpReader, func(t tool) string { return t.name })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,12 +92,12 @@ func TestMakeTraces(t *testing.T) {
 func TestToolsAndGoals(t *testing.T) {
 	for i := range goals {
 		for _, need := range goals[i].needs {
-			traces, err := pick(allTraces, need[0], func(s traceSpec) string { return s.name })
+			traces, err := measure.Pick(allTraces, need[0], func(s traceSpec) string { return s.name })
 			if err != nil {
 				t.Errorf("goal %q: %v", goals[i].text, err)
 				continue
 			}
-			tools, err := pick(allTools, need[1], func(t tool) string { return t.name })
+			tools, err := measure.Pick(allTools, need[1], func(t tool) string { return t.name })
 			if err != nil {
 				t.Errorf("goal %q: %v", goals[i].text, err)
 				continue

@@ -17,7 +17,7 @@ func TestAppearsAtTheEnd(t *testing.T) {
 	h.Appear(99*ms, h.g(4), StateSyscall, stackSignals)
 	line, c := h.end(100 * ms)
 	s := siteOf(t, &line, c, evidence.SiteBlock, "runtime.chanrecv1")
-	if s.TotalNS != 200*ms || s.BusyNS != 100*ms || s.Peak != 2 || s.FirstNS != 0 || evidence.Busy(s.Load) != 100 || s.Load[50] != 2000 {
+	if s.TotalNS != 200*ms || s.BusyNS != 100*ms || s.Peak != 2 || s.FirstNS != 0 || slicesWith(s.Load) != 100 || s.Load[50] != 2000 {
 		t.Errorf("%+v", s)
 	}
 	if line.BlockedNS != 299*ms || line.SyscallNS != 100*ms || line.Peak != 4 || line.AtStart != 4 || line.Slices[3].Live != 4 {
@@ -45,7 +45,7 @@ func TestAppearsRunning(t *testing.T) {
 		if got := len(stallsOf(&line)); (got == 0) != late {
 			t.Errorf("late %v: %d stalls", late, got)
 		}
-		if a, ok := line.Actor(2); late && (!ok || a.RunNS != 100*ms || a.MaxRunNS != 100*ms || evidence.Busy(a.Load) != 100) {
+		if a, ok := line.Actor(2); late && (!ok || a.RunNS != 100*ms || a.MaxRunNS != 100*ms || slicesWith(a.Load) != 100) {
 			t.Errorf("%+v", a)
 		}
 	}
@@ -64,7 +64,7 @@ func TestGenerations(t *testing.T) {
 	h.Restate(98*ms, h.g(3), StateRunning)
 	line, c := h.end(100 * ms)
 	s := siteOf(t, &line, c, evidence.SiteBlock, "runtime.chanrecv1")
-	if s.TotalNS != 40*ms || s.FirstNS != 60*ms || s.Load[59] != 0 || s.Load[60] != 1000 || evidence.Busy(s.Load) != 40 {
+	if s.TotalNS != 40*ms || s.FirstNS != 60*ms || s.Load[59] != 0 || s.Load[60] != 1000 || slicesWith(s.Load) != 40 {
 		t.Errorf("%+v", s)
 	}
 	if line.ReadyNS != 1*ms || line.RunNS != 102*ms || line.Slices[30].Live != 1 || line.Slices[70].Live != 2 {

@@ -227,7 +227,7 @@ func TestActors(t *testing.T) {
 	if n := len(line.Actors); n > maxActors || n < topActors {
 		t.Errorf("%d actors", n)
 	}
-	if a, ok := line.Actor(10 + 77); !ok || a.RunNS != 1077+12*ms || !a.Ended || evidence.Busy(a.Load) == 0 || a.Runs != 1 {
+	if a, ok := line.Actor(10 + 77); !ok || a.RunNS != 1077+12*ms || !a.Ended || slicesWith(a.Load) == 0 || a.Runs != 1 {
 		t.Errorf("%+v", a)
 	}
 	for i := range int64(40) {

@@ -21,7 +21,6 @@ type machine struct {
 	watch   func(*Event)
 	event   Event
 	coro    fold.Reason
-	kinds   [256]uint64
 }
 
 func newMachine(r *Reader, f *fold.Folder) machine {
@@ -113,7 +112,6 @@ func (m *machine) advance(t *thread, e *event, force bool) bool {
 	}
 	if ok {
 		m.r.stats.Events++
-		m.kinds[e.kind]++
 	}
 	return ok
 }

@@ -224,7 +224,6 @@ func (m *machine) sample(s *sample, t *tables) {
 	}
 	time := m.r.tick(s.time)
 	m.r.stats.Events++
-	m.kinds[CPUSample]++
 	if m.watch != nil {
 		m.event = Event{Time: time, Kind: CPUSample, M: int64(s.m), P: int64(s.p), G: number(s.g), Stack: m.stack(s.stack)}
 		m.watch(&m.event)

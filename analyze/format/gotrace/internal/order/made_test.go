@@ -73,13 +73,19 @@ type seen struct {
 func readAll(t testing.TB, data []byte, jobs int) seen {
 	t.Helper()
 	var s seen
-	r, err := Open(bytes.NewReader(data), int64(len(data)), Options{Jobs: jobs, Watch: func(e *Event) { s.events = append(s.events, *e) }})
+	r, err := Open(bytes.NewReader(data), int64(len(data)), Options{Jobs: jobs, Watch: func(e *Event) {
+		s.events = append(s.events, *e)
+		s.kinds[e.Kind]++
+	}})
 	if err != nil {
 		s.err = err
 		return s
 	}
 	s.stats, s.err = r.Read(t.Context(), fold.New(r.Stacks()))
-	s.kinds, s.stacks = r.Kinds(), r.Stacks()
+	s.stacks = r.Stacks()
+	if s.stats.Events != uint64(len(s.events)) {
+		t.Errorf("%d events are counted, %d were told", s.stats.Events, len(s.events))
+	}
 	r.Live(func(g *fold.G) bool { s.live = append(s.live, g.ID); return true })
 	slices.Sort(s.live)
 	return s

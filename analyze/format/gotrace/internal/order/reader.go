@@ -371,6 +371,3 @@ func (r *Reader) sample() {
 	r.samples = r.samples[1:]
 	r.m.sample(&s, &r.work.tables)
 }
-
-// Kinds is how many events of each kind were read.
-func (r *Reader) Kinds() [256]uint64 { return r.m.kinds }
