@@ -50,17 +50,20 @@ func TestRowsOfTimeline(t *testing.T) {
 // What the process spent its time on, in one sentence.
 func TestSpent(t *testing.T) {
 	for want, l := range map[string]evidence.Timeline{
-		"Over 1 s no goroutine was seen running.":                                                   {SpanNS: 1e9},
-		"Over 1 s its goroutines kept 1.5 processors busy on average.":                              {SpanNS: 1e9, RunNS: 15e8},
-		"Over 1 s its goroutines kept 1.5 of 4 processors busy on average.":                         {SpanNS: 1e9, RunNS: 15e8, Procs: 4},
-		"It was busy: over 1 s its goroutines kept 3.9 of 4 processors occupied on average.":        {SpanNS: 1e9, RunNS: 39e8, Procs: 4},
-		"It was mostly idle: over 1 s its goroutines kept 0.05 of 1 processor occupied on average.": {SpanNS: 1e9, RunNS: 5e7, Procs: 1},
+		"Over 1 s no goroutine was seen running.":                                            {SpanNS: 1e9},
+		"Over 1 s its goroutines kept 1.5 processors busy on average.":                       {SpanNS: 1e9, RunNS: 15e8},
+		"Over 1 s its goroutines kept 1.5 of 4 processors busy on average.":                  {SpanNS: 1e9, RunNS: 15e8, Procs: 4},
+		"It was busy: over 1 s its goroutines kept 3.9 of 4 processors occupied on average.": {SpanNS: 1e9, RunNS: 39e8, Procs: 4},
+		"It was mostly idle: over 1 s its goroutines kept 0.05 of 1 processor occupied on average.": {SpanNS: 1e9, RunNS: 5e7, Procs: 1,
+			Sites: []evidence.Site{{Kind: evidence.SiteSyscall, Count: 1, TotalNS: 1e9}}},
 		"Over 1 s its goroutines kept 1.0 of 4 processors busy on average; the collector was active 0.5 % of the time.": {SpanNS: 1e9, RunNS: 1e9, Procs: 4,
 			GC: evidence.GCWork{Cycles: 1, ActiveNS: 5e6}},
 		"Over 1 s its goroutines kept 1.0 of 4 processors busy on average; the collector was active less than 0.1 % of the time.": {SpanNS: 1e9, RunNS: 1e9, Procs: 4,
 			GC: evidence.GCWork{Cycles: 1, ActiveNS: 5}},
 		"Over 1 s its goroutines kept 0.10 of 2 processors busy on average; the collector was active 80 % of the time; its workers kept 1.4 of 2 processors busy.": {
 			SpanNS: 1e9, RunNS: 1e8, SystemNS: 145e7, Procs: 2, GC: evidence.GCWork{Cycles: 50, ActiveNS: 8e8, WorkerNS: 14e8}},
+		"Over 1 s its goroutines kept 0.05 of 1 processor busy on average; 0.9 goroutines on average were in short system calls.": {
+			SpanNS: 1e9, RunNS: 5e7, Procs: 1, Sites: []evidence.Site{{Kind: evidence.SiteSyscall, Count: 90_000, TotalNS: 9e8}}},
 	} {
 		b := newTrace()
 		l.Events = 1

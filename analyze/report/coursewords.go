@@ -25,13 +25,13 @@ func (m *maker) spent() string {
 	if l.RunNS == 0 {
 		return "over " + m.span() + " no goroutine was seen running"
 	}
-	used := l.ShareOf(l.RunNS)
+	used, kernel := l.ShareOf(l.RunNS), shortCalls(l)
 	s := fmt.Sprintf("over %s its goroutines kept %s busy on average", m.span(), processors(used, l.Procs))
 	if l.Procs > 0 {
 		switch share := used / float64(l.Procs); {
 		case share >= busyShare:
 			s = fmt.Sprintf("it was busy: over %s its goroutines kept %s occupied on average", m.span(), processors(used, l.Procs))
-		case share < idleShare && l.ShareOf(l.RunNS+l.SystemNS)/float64(l.Procs) < idleShare: // the collector works on the same processors
+		case share < idleShare && l.ShareOf(l.RunNS+l.SystemNS+kernel)/float64(l.Procs) < idleShare: // collector and kernel work on the same processors
 			s = fmt.Sprintf("it was mostly idle: over %s its goroutines kept %s occupied on average", m.span(), processors(used, l.Procs))
 		}
 	}
@@ -39,6 +39,9 @@ func (m *maker) spent() string {
 	if l.Latency.Total() > 0 {
 		more = append(more, fmt.Sprintf("a ready goroutine waited %s for one (median; %s at the 99th percentile)",
 			Duration(l.Latency.Quantile(0.5)), Duration(l.Latency.Quantile(0.99))))
+	}
+	if inside := l.ShareOf(kernel); l.Procs > 0 && inside >= idleShare*float64(l.Procs) {
+		more = append(more, fmt.Sprintf("%.1f goroutines on average were in short system calls", inside))
 	}
 	if l.GC.Cycles > 0 {
 		more = append(more, fmt.Sprintf("the collector was active %s of the time", percent(l.ShareOf(l.GC.ActiveNS))))
@@ -50,6 +53,20 @@ func (m *maker) spent() string {
 		return s
 	}
 	return s + "; " + strings.Join(more, "; ")
+}
+
+// shortCall is the mean length, in nanoseconds, below which a system call is work of the kernel and no wait.
+const shortCall = 1e6
+
+// shortCalls is the time that goroutines spent in system calls which are short as a rule.
+func shortCalls(l *evidence.Timeline) uint64 {
+	var sum uint64
+	for i := range l.Sites {
+		if s := &l.Sites[i]; s.Kind == evidence.SiteSyscall && s.Count > 0 && float64(s.TotalNS)/float64(s.Count) < shortCall {
+			sum += s.TotalNS
+		}
+	}
+	return sum
 }
 
 // processors is "2.4 of 8 processors".

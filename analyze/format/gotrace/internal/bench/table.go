@@ -47,7 +47,7 @@ func figures(results []result) string {
 			last = r.trace.name
 			fmt.Fprintf(&b, "\n#### %s: %s\n\n", r.trace.name, r.trace.what)
 			if n := by[[2]string{last, xpReader}].events; n > 0 {
-				fmt.Fprintf(&b, "%d events in %s, %.1f bytes an event; postmortem counts %d.\n\n", n, megabytes(uint64(r.traceBytes)),
+				fmt.Fprintf(&b, "%d events in %s, %.1f bytes an event as x/exp/trace counts them; we count %d (it adds one for each generation).\n\n", n, megabytes(uint64(r.traceBytes)),
 					float64(r.traceBytes)/float64(n), by[[2]string{last, ours}].events)
 			}
 			b.WriteString("| tool | runs | CPU | wall | best wall | MB/s | peak RSS | private | CPU against ours | wall against ours |\n" +
