@@ -48,7 +48,7 @@ type holderTree struct {
 	moves  map[uint64]int32 // by place and label: where that leads
 }
 
-// holders makes the tree: first what variables, finalizers and the runtime lead to, then what stacks do.
+// holders makes the tree: first what variables and finalizers lead to, then what stacks do, at last the runtime.
 func (u *heapUse) holders(ctx context.Context, wanted bool) error {
 	if u.marker == nil || !wanted {
 		return nil
@@ -60,14 +60,20 @@ func (u *heapUse) holders(ctx context.Context, wanted bool) error {
 	}
 	m := u.heap.NewMarker(u.task, nil)
 	flood := &heap.Flood{Root: tree.root, Step: tree.step, Stop: u.marker.Owned}
+	// The runtime's own come last: a collector at work has objects of the program on its system stacks, and does not hold them.
 	var shared, stacks []uint32
+	own := []uint32{allRecords}
 	for i := range u.p.parts {
+		if u.p.parts[i].kind == rootMachine {
+			own = append(own, uint32(i))
+			continue
+		}
 		shared = append(shared, uint32(i))
 	}
 	for i := range u.p.rows {
 		stacks = append(stacks, rootTasks+uint32(i))
 	}
-	for _, tasks := range [][]uint32{shared, stacks, {allRecords}} {
+	for _, tasks := range [][]uint32{shared, stacks, own} {
 		u.stage(stageHold)
 		if err := m.Flood(ctx, tasks, flood); err != nil {
 			return err

@@ -105,16 +105,20 @@ func (t *actorTable) take(g *G) []float32 {
 	return load
 }
 
-// row makes a row of a goroutine.
-func (t *actorTable) row(g *G, last int64) actor {
+// actor makes a row of a goroutine.
+func (f *Folder) actor(g *G, last int64) actor {
+	preempted := uint32(0)
+	if g.extra != 0 {
+		preempted = f.extra(g).preempted
+	}
 	return actor{id: g.ID, spawn: g.spawn, system: g.flags&gUser == 0, run: g.run, ready: g.ready, sys: g.sys, block: g.block,
-		most: g.most, runs: g.runs, preempted: g.preempted, syscalls: g.syscalls, born: g.born, last: last, load: t.take(g)}
+		most: g.most, runs: g.runs, preempted: preempted, syscalls: g.syscalls, born: g.born, last: last, load: f.actors.take(g)}
 }
 
 // gone keeps a goroutine that has ended for a while.
 func (f *Folder) gone(g *G, t int64) {
 	a := &f.actors
-	row := a.row(g, t)
+	row := f.actor(g, t)
 	row.ended = true
 	if g.flags&gNamed != 0 && len(a.named) < roomNamed {
 		a.named = append(a.named, row)

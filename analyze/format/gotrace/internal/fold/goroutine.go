@@ -3,11 +3,11 @@ package fold
 import "github.com/gopostmortem/postmortem/analyze/evidence"
 
 // G is what a Folder knows of one goroutine. It lies by value in the struct of the caller, who zeroes it and sets ID before Appear,
-// Create or CreateInSyscall. It holds no pointers. After Exit the Folder does not look at it any more, and it may be used for another.
+// Create or CreateInSyscall. It holds no pointers. After Exit the Folder does not look at it any more, and it may be used for another. It has
+// the size of two cache lines, of which every event touches both: what few goroutines have is in extra.
 type G struct {
 	ID int64
 
-	// What every event touches stands in front.
 	since int64 // of the present stretch
 	run   int64 // ns in each state, the present stretch left out
 	ready int64
@@ -30,11 +30,10 @@ type G struct {
 	cat   category
 	flags gFlags
 
-	spawn     uint32
-	born      int64 // or the beginning of the trace
-	parent    int64
-	region    uint32 // the innermost open one
-	preempted uint32
+	spawn  uint32
+	region uint32 // the innermost open one
+	born   int64  // or the beginning of the trace
+	parent int64
 }
 
 type gFlags uint16
@@ -65,6 +64,7 @@ type extra struct {
 
 	assistSince, assistMark int64
 	assistSite              uint32
+	preempted               uint32 // how often it had to give its processor away
 }
 
 // extraTable has the extras in blocks, so that they stay where they are.
@@ -259,7 +259,7 @@ func (f *Folder) Yield(t int64, g *G, r Reason, stack Stack) {
 		if f.stackInfo(stack).flags&atHandover != 0 {
 			return // it handed a lock over, together with its processor (goyield in semrelease1, runtime/sema.go)
 		}
-		g.preempted++
+		f.extra(g).preempted++
 		f.happened(f.site(evidence.SitePreempt, r, stack), t, d, g.ID)
 		return
 	}

@@ -68,7 +68,7 @@ func (o *output) actors(line *evidence.Timeline, alive []*G) {
 		if row, ok := gone[id]; ok {
 			o.actor(line, row)
 		} else if k, ok := slices.BinarySearchFunc(alive, id, func(g *G, id int64) int { return cmp.Compare(g.ID, id) }); ok {
-			row := o.f.actors.row(alive[k], o.t)
+			row := o.f.actor(alive[k], o.t)
 			o.actor(line, &row)
 		}
 	}

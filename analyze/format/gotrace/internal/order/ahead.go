@@ -9,10 +9,6 @@ import (
 // Bounds of decoding.
 const (
 	aheadBatches = 16 // batches that are decoded before they are needed, of 0.5 MB each
-	wholeStreams = 48 // threads up to which batches are decoded whole; beyond, in pieces, because each thread has one in memory
-	smallPiece   = 512
-	largePiece   = 8 << 10
-	pieceBudget  = 4 << 20 // bytes of the file in pieces, over all threads; their events take twenty times as much
 )
 
 // The states of a batch that is to be decoded.
@@ -169,76 +165,4 @@ func (d *decoder) get(w *work, i int, done []event) decoded {
 	d.changed.Broadcast()
 	d.mu.Unlock()
 	return result
-}
-
-// stream is the events of one thread in one generation.
-type stream struct {
-	thread  *thread
-	batches []int // of the generation
-	next    int   // in batches
-	events  []event
-	pos     int
-	time    int64 // of events[pos]
-
-	piece  []byte // a part of a batch, where batches are decoded in pieces
-	offset int    // in the data of the batch, of what follows the piece
-	clock  int64  // time of the last event of the piece
-}
-
-// fill makes the next events available; false at the end of the stream.
-func (s *stream) fill(r *Reader, w *work) bool {
-	for s.next < len(s.batches) {
-		if w.state != nil {
-			result := r.decoder.get(w, s.batches[s.next], s.events)
-			s.next++
-			s.events, s.pos = result.events, 0
-			r.stats.BadBytes += uint64(result.bad)
-		} else {
-			s.fillPiece(r, w)
-		}
-		if len(s.events) > 0 {
-			s.time = s.events[0].time
-			return true
-		}
-	}
-	return false
-}
-
-// fillPiece decodes the next part of a batch.
-func (s *stream) fillPiece(r *Reader, w *work) {
-	b := &w.batches[s.batches[s.next]]
-	size := min(max(pieceBudget/len(w.streams), smallPiece), largePiece)
-	if s.offset == 0 {
-		s.clock = w.tables.clock.ns(b.time)
-	}
-	size = min(size, b.size-s.offset)
-	n := s.read(r, b, size)
-	d := decoded{events: s.events[:0]}
-	used, clock := d.run(s.piece[:n], s.clock, w.tables.clock)
-	if used == 0 && n > 0 { // damage, or the end of a file: the whole rest of the batch is looked at
-		n = s.read(r, b, b.size-s.offset)
-		rest := *b
-		skip := rest.rest(s.piece[:n])
-		d.bad, used = skip, skip
-	}
-	s.clock = clock
-	s.offset += used
-	if s.offset >= b.size || n == 0 {
-		s.offset = 0
-		s.next++
-	}
-	r.stats.BadBytes += uint64(d.bad)
-	s.events, s.pos = d.events, 0
-}
-
-func (s *stream) read(r *Reader, b *batch, size int) int {
-	if cap(s.piece) < size {
-		s.piece = make([]byte, size)
-	}
-	s.piece = s.piece[:size]
-	n, err := r.decoder.file.ReadAt(s.piece, b.off+int64(s.offset))
-	if err != nil && n < size {
-		r.decoder.fail(err)
-	}
-	return n
 }

@@ -1,5 +1,7 @@
 package order
 
+import "slices"
+
 // event is an event of a batch, decoded. What the numbers mean depends on the kind: they stand in the order of the format, but for
 // ProcSteal, whose thread comes first.
 type event struct {
@@ -31,15 +33,16 @@ type decoded struct {
 func (d *decoded) decode(b *batch, data []byte, c clock) {
 	time := c.ns(b.time)
 	for len(data) > 0 {
-		var n int
-		n, time = d.run(data, time, c)
-		data = data[n:]
-		if len(data) == 0 {
-			return
+		if cap(d.events) == len(d.events) {
+			d.events = slices.Grow(d.events, 16<<10)
 		}
-		skip := b.rest(data)
-		d.bad += skip
-		data = data[skip:]
+		n, used, now := decode(d.events[len(d.events):cap(d.events)], data, time, c)
+		d.events = d.events[:len(d.events)+n]
+		if used == 0 {
+			used = b.rest(data)
+			d.bad += used
+		}
+		data, time = data[used:], now
 	}
 }
 
@@ -73,11 +76,10 @@ func validPrefix(data []byte) int {
 	return at
 }
 
-// run decodes events until the data end or cannot be read. It returns how many bytes it has read, and the time of the last event.
-func (d *decoded) run(data []byte, time int64, c clock) (int, int64) {
-	events := d.events
-	at := 0
-	for at < len(data) {
+// decode decodes events until there is no room for more, or the data end or cannot be read. It returns how many there are, how many bytes
+// it has read, and the time of the last event.
+func decode(room []event, data []byte, time int64, c clock) (n, at int, last int64) {
+	for n < len(room) && at < len(data) {
 		k := data[at]
 		args := int(argsOf[k])
 		if args == noArgs {
@@ -97,22 +99,21 @@ func (d *decoded) run(data []byte, time int64, c clock) (int, int64) {
 					continue
 				}
 			}
-			x, n := uvarint(data[end:])
-			if n == 0 {
-				d.events = events
-				return at, time
+			x, used := uvarint(data[end:])
+			if used == 0 {
+				return n, at, time
 			}
 			v[i] = x
-			end += n
+			end += used
 		}
 		at = end
 		time += c.ns(v[0])
-		e := event{time: time, kind: Kind(k), a0: v[1], a1: v[2], a2: uint32(v[3]), a3: uint32(v[4])}
+		e := &room[n]
+		n++
+		*e = event{time: time, kind: Kind(k), a0: v[1], a1: v[2], a2: uint32(v[3]), a3: uint32(v[4])}
 		if e.kind == ProcSteal { // p, seq, m: a thread's number may need 64 bits
 			e.a0, e.a2 = v[3], uint32(v[1])
 		}
-		events = append(events, e)
 	}
-	d.events = events
-	return at, time
+	return n, at, time
 }

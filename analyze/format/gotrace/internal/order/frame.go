@@ -81,6 +81,10 @@ func (f *frames) next() (batch, error) {
 		return batch{}, io.EOF
 	}
 	if f.gen == 0 && f.lost {
+		if b, ok := f.chained(f.at); ok { // the header alone is lost
+			f.accept(&b)
+			return b, nil
+		}
 		return f.resync()
 	}
 	b, ok, err := f.header(f.at)
@@ -332,6 +336,9 @@ func (b *batch) before(next *batch) bool {
 
 // sound is how many bytes of a batch hold what they should; -1 when something else is among them.
 func (f *frames) sound(b *batch) int {
+	if b.exp {
+		return 0 // its data are not looked at: they prove nothing
+	}
 	if cap(f.whole) < b.size {
 		f.whole = make([]byte, maxBatch)
 	}

@@ -63,11 +63,9 @@ func (x *indexer) read() (*work, error) {
 	for i := range g.batches {
 		threads[g.batches[i].m] = true
 	}
-	if len(threads) <= wholeStreams {
+	if len(threads) <= wholeStreams && x.r.ahead() {
 		w.state, w.result = make([]uint8, len(g.batches)), make([]decoded, len(g.batches))
-		if x.out != nil {
-			x.r.decoder.add(w)
-		}
+		x.r.decoder.add(w)
 	}
 	return w, nil
 }

@@ -56,7 +56,7 @@ func (m *machine) endGeneration(g *generation) {
 	})
 	for _, gr := range gone {
 		m.unbind(gr)
-		m.put(call{what: callExit, time: m.r.last, g: &gr.fold})
+		m.put(call{what: callExit, time: m.r.last, g: gr.fold})
 		m.gs.remove(gr)
 	}
 }
@@ -137,7 +137,7 @@ func (m *machine) goroutine(time int64, id uint64, state fold.State, status uint
 	if g == nil {
 		g = m.gs.add(id)
 		g.status = status
-		m.put(call{what: callAppear, time: time, g: &g.fold, x: g.id, b: uint32(state), flag: true})
+		m.put(call{what: callAppear, time: time, g: g.fold, x: g.id, b: uint32(state), flag: true})
 	}
 	return g
 }
@@ -146,7 +146,7 @@ func (m *machine) goroutine(time int64, id uint64, state fold.State, status uint
 func (m *machine) restate(time int64, g *goroutine, status uint8) {
 	if g.status != status {
 		g.status = status
-		m.put(call{what: callRestate, time: time, g: &g.fold, b: uint32(stateOf[status])})
+		m.put(call{what: callRestate, time: time, g: g.fold, b: uint32(stateOf[status])})
 	}
 }
 
@@ -155,7 +155,7 @@ func (m *machine) release(time int64, t *thread, but *goroutine) {
 	if g := t.g; g != nil && g != but {
 		if g.status == goRunning || g.status == goSyscall {
 			g.status = goBad
-			m.put(call{what: callRestate, time: time, g: &g.fold, b: uint32(fold.StateUnknown)})
+			m.put(call{what: callRestate, time: time, g: g.fold, b: uint32(fold.StateUnknown)})
 		}
 		t.g = nil
 	}
@@ -179,7 +179,7 @@ func (m *machine) goStart(t *thread, e *event, force bool) bool {
 		m.release(time, t, nil)
 	}
 	g.seq, g.status, g.on, t.g = seq{m.gen, e.a1}, goRunning, t, g
-	m.next(callRun, time, &g.fold)
+	m.next(callRun, time, g.fold)
 	return true
 }
 
@@ -195,7 +195,7 @@ func (m *machine) goUnblock(t *thread, e *event, force bool) bool {
 		m.unbind(g)
 	}
 	g.seq, g.status = seq{m.gen, e.a1}, goRunnable
-	c := m.next(callUnblock, time, &g.fold)
+	c := m.next(callUnblock, time, g.fold)
 	c.by, c.a = t.by(), uint32(m.stack(uint64(e.a2)))
 	return true
 }
@@ -205,7 +205,7 @@ func (t *thread) by() *fold.G {
 	if t.g == nil {
 		return nil
 	}
-	return &t.g.fold
+	return t.g.fold
 }
 
 // goLeave is a running goroutine that blocks, or gives its processor away.
@@ -223,13 +223,13 @@ func (m *machine) goLeave(t *thread, e *event, force bool) bool {
 	if e.kind == GoBlock {
 		g.status = goWaiting
 		reason := m.reasonOf(e.a0, e.kind) // which may be a call of its own
-		c := m.next(callBlock, time, &g.fold)
+		c := m.next(callBlock, time, g.fold)
 		c.b, c.a = uint32(reason), uint32(m.stack(e.a1))
 		return true
 	}
 	g.status = goRunnable
 	reason := m.reasonOf(e.a0, e.kind) // which may be a call of its own
-	c := m.next(callYield, time, &g.fold)
+	c := m.next(callYield, time, g.fold)
 	c.b, c.a = uint32(reason), uint32(m.stack(e.a1))
 	return true
 }
@@ -248,7 +248,7 @@ func (m *machine) syscallBegin(t *thread, e *event, force bool) bool {
 	}
 	m.restate(time, g, goRunning)
 	g.status = goSyscall
-	m.next(callSyscall, time, &g.fold).a = uint32(m.stack(e.a1))
+	m.next(callSyscall, time, g.fold).a = uint32(m.stack(e.a1))
 	return true
 }
 
@@ -275,7 +275,7 @@ func (m *machine) syscallEnd(t *thread, e *event, force bool) bool {
 	if blocked {
 		g.status, t.g = goRunnable, nil
 	}
-	m.next(callSysexit, time, &g.fold).flag = blocked
+	m.next(callSysexit, time, g.fold).flag = blocked
 	return true
 }
 
@@ -292,14 +292,14 @@ func (m *machine) goCreate(t *thread, e *event, force bool) bool {
 	if e.kind == GoCreateBlocked {
 		g.status = goWaiting
 	}
-	m.put(call{what: callCreate, time: time, g: &g.fold, x: g.id, by: t.by(), a: uint32(m.stack(e.a1)), b: uint32(m.stack(uint64(e.a2))), flag: e.kind == GoCreateBlocked})
+	m.put(call{what: callCreate, time: time, g: g.fold, x: g.id, by: t.by(), a: uint32(m.stack(e.a1)), b: uint32(m.stack(uint64(e.a2))), flag: e.kind == GoCreateBlocked})
 	return true
 }
 
 // end forgets a goroutine.
 func (m *machine) end(time int64, g *goroutine) {
 	m.unbind(g)
-	m.put(call{what: callExit, time: time, g: &g.fold})
+	m.put(call{what: callExit, time: time, g: g.fold})
 	m.gs.remove(g)
 }
 
@@ -311,7 +311,7 @@ func (m *machine) goDestroy(t *thread, e *event, force bool) bool {
 	time := m.tell(t, e, 0)
 	if g != nil {
 		t.g = nil
-		m.put(call{what: callExit, time: time, g: &g.fold})
+		m.put(call{what: callExit, time: time, g: g.fold})
 		m.gs.remove(g)
 	}
 	return true
@@ -330,7 +330,7 @@ func (m *machine) goSwitch(t *thread, e *event, force bool) bool {
 		m.restate(time, next, goWaiting)
 		m.unbind(next)
 	}
-	c := m.next(callUnblock, time, &next.fold)
+	c := m.next(callUnblock, time, next.fold)
 	c.by, c.a = t.by(), uint32(0)
 	time = m.r.tick(e.time)
 	t.g = nil
@@ -339,14 +339,14 @@ func (m *machine) goSwitch(t *thread, e *event, force bool) bool {
 	case e.kind == GoSwitch:
 		m.restate(time, g, goRunning)
 		g.status = goWaiting
-		m.put(call{what: callBlock, time: time, g: &g.fold, b: uint32(m.coro), a: uint32(0)})
+		m.put(call{what: callBlock, time: time, g: g.fold, b: uint32(m.coro), a: uint32(0)})
 	default:
-		m.put(call{what: callExit, time: time, g: &g.fold})
+		m.put(call{what: callExit, time: time, g: g.fold})
 		m.gs.remove(g)
 	}
 	time = m.r.tick(e.time)
 	next.seq, next.status, next.on, t.g = seq{m.gen, e.a1}, goRunning, t, next
-	m.next(callRun, time, &next.fold)
+	m.next(callRun, time, next.fold)
 	return true
 }
 
@@ -363,7 +363,7 @@ func (m *machine) callback(t *thread, e *event, force bool) bool {
 		m.release(time, t, nil)
 		g := m.gs.add(e.a0)
 		g.seq, g.status, g.on, t.g = seq{m.gen, 0}, goSyscall, t, g
-		m.put(call{what: callCreateInSyscall, time: time, g: &g.fold, x: g.id})
+		m.put(call{what: callCreateInSyscall, time: time, g: g.fold, x: g.id})
 		return true
 	}
 	g := t.g
@@ -377,7 +377,7 @@ func (m *machine) callback(t *thread, e *event, force bool) bool {
 	time := m.tell(t, e, 0)
 	if g != nil {
 		t.g = nil
-		m.put(call{what: callExit, time: time, g: &g.fold})
+		m.put(call{what: callExit, time: time, g: g.fold})
 		m.gs.remove(g)
 	}
 	return true

@@ -121,7 +121,7 @@ func (m *machine) goStatus(t *thread, e *event, force bool) bool {
 	if g == nil {
 		g = m.gs.add(e.a0)
 		g.status = status
-		m.put(call{what: callAppear, time: time, g: &g.fold, x: g.id, b: uint32(stateOf[status]), a: uint32(m.stack(uint64(e.a3)))})
+		m.put(call{what: callAppear, time: time, g: g.fold, x: g.id, b: uint32(stateOf[status]), a: uint32(m.stack(uint64(e.a3)))})
 	}
 	m.restate(time, g, status)
 	g.seq = seq{m.gen, 0}
@@ -179,7 +179,7 @@ func (m *machine) annotation(t *thread, e *event) {
 	case GCSweepActive:
 		m.put(call{what: callSweep, time: time, x: m.proc(e.a0).number, flag: true})
 	case GCMarkAssistActive:
-		m.put(call{what: callAssist, time: time, g: &m.goroutine(time, e.a0, fold.StateUnknown, goBad).fold, flag: true})
+		m.put(call{what: callAssist, time: time, g: m.goroutine(time, e.a0, fold.StateUnknown, goBad).fold, flag: true})
 	default:
 		if t.g != nil {
 			m.ofGoroutine(time, t.g, e)
@@ -195,24 +195,24 @@ func (m *machine) ofGoroutine(time int64, g *goroutine, e *event) {
 	text := m.tables.strings.get
 	switch e.kind {
 	case STWBegin:
-		m.putText(call{what: callPause, time: time, g: &g.fold, a: uint32(m.stack(e.a1))}, text(e.a0))
+		m.putText(call{what: callPause, time: time, g: g.fold, a: uint32(m.stack(e.a1))}, text(e.a0))
 	case STWEnd:
-		m.put(call{what: callPauseEnd, time: time, g: &g.fold})
+		m.put(call{what: callPauseEnd, time: time, g: g.fold})
 	case GCMarkAssistBegin, GCMarkAssistEnd:
-		m.put(call{what: callAssist, time: time, g: &g.fold, flag: e.kind == GCMarkAssistBegin, a: uint32(m.stack(e.a0))})
+		m.put(call{what: callAssist, time: time, g: g.fold, flag: e.kind == GCMarkAssistBegin, a: uint32(m.stack(e.a0))})
 	case GoLabel:
-		m.putText(call{what: callLabel, time: time, g: &g.fold}, text(e.a0))
+		m.putText(call{what: callLabel, time: time, g: g.fold}, text(e.a0))
 	case UserTaskBegin:
 		m.put(call{what: callParent, x: e.a1})
-		m.putText(call{what: callTask, time: time, g: &g.fold, x: e.a0, a: uint32(m.stack(uint64(e.a3)))}, text(uint64(e.a2)))
+		m.putText(call{what: callTask, time: time, g: g.fold, x: e.a0, a: uint32(m.stack(uint64(e.a3)))}, text(uint64(e.a2)))
 	case UserTaskEnd:
-		m.put(call{what: callTaskEnd, time: time, g: &g.fold, x: e.a0})
+		m.put(call{what: callTaskEnd, time: time, g: g.fold, x: e.a0})
 	case UserRegionBegin:
-		m.putText(call{what: callRegion, time: time, g: &g.fold, x: e.a0, a: uint32(m.stack(uint64(e.a2)))}, text(e.a1))
+		m.putText(call{what: callRegion, time: time, g: g.fold, x: e.a0, a: uint32(m.stack(uint64(e.a2)))}, text(e.a1))
 	case UserRegionEnd:
-		m.putText(call{what: callRegionEnd, time: time, g: &g.fold, x: e.a0}, text(e.a1))
+		m.putText(call{what: callRegionEnd, time: time, g: g.fold, x: e.a0}, text(e.a1))
 	case UserLog:
-		m.putText(call{what: callLog, time: time, g: &g.fold, x: e.a0}, text(e.a1), text(uint64(e.a2)))
+		m.putText(call{what: callLog, time: time, g: g.fold, x: e.a0}, text(e.a1), text(uint64(e.a2)))
 	}
 }
 
@@ -220,7 +220,7 @@ func (m *machine) ofGoroutine(time int64, g *goroutine, e *event) {
 func (m *machine) sample(s *sample, t *tables) {
 	var g *fold.G
 	if gr := m.gs.get(s.g); gr != nil && s.g != 0 {
-		g = &gr.fold
+		g = gr.fold
 	}
 	time := m.r.tick(s.time)
 	m.r.stats.Events++

@@ -205,15 +205,17 @@ func wantKinds(t *testing.T, seen map[order.Kind]uint64) {
 	}
 }
 
-// TestOracleTwoThreads holds that decoding ahead changes nothing.
-func TestOracleTwoThreads(t *testing.T) {
+// TestOracleThreads holds that a thread of its own for the Folder, and one more that decodes ahead, change nothing.
+func TestOracleThreads(t *testing.T) {
 	for _, mode := range []string{"mix", "long"} {
 		data, err := os.ReadFile(specimen.All(t, specimen.New[len(specimen.New)-1], mode))
 		if err != nil {
 			t.Fatal(err)
 		}
-		stats, _ := compare(t, data, 2)
-		wantSound(t, stats)
+		for _, jobs := range []int{2, 3} {
+			stats, _ := compare(t, data, jobs)
+			wantSound(t, stats)
+		}
 	}
 }
 

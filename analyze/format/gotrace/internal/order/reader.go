@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"runtime"
 	"slices"
 
 	"github.com/gopostmortem/postmortem/analyze/format/gotrace/internal/fold"
@@ -14,7 +15,7 @@ import (
 
 // Options are the wishes of who reads a trace.
 type Options struct {
-	Jobs     int                     // 1: everything on one thread; otherwise a second one decodes ahead
+	Jobs     int                     // threads: 1, the Folder has its own from 2 on, and batches are decoded ahead from 3 on; 0: as many as processors
 	Watch    func(*Event)            // called for each event, in order; nil when nobody looks. The Event is used again
 	Progress func(done, total int64) // bytes of the file; nil when nobody looks
 }
@@ -67,6 +68,9 @@ var ErrEmpty = errors.New("no batch of events in it")
 // Open prepares reading a file of size bytes. The Folder is told of everything by Read; stacks that it is given have their frames in
 // Stacks.
 func Open(file io.ReaderAt, size int64, opt Options) (*Reader, error) {
+	if opt.Jobs == 0 {
+		opt.Jobs = runtime.GOMAXPROCS(0)
+	}
 	r := &Reader{file: file, size: size, opt: opt, stacks: newInterner(), decoder: newDecoder(file), threads: map[uint64]*thread{}}
 	head := make([]byte, headerSize)
 	n, err := file.ReadAt(head, 0)
@@ -83,6 +87,10 @@ func Open(file io.ReaderAt, size int64, opt Options) (*Reader, error) {
 	r.gens.frames.lost = r.stats.Version == 0
 	return r, nil
 }
+
+// ahead reports whether a thread of its own decodes batches before they are needed. On two processors it would only take turns with the one
+// that needs them, and what it decodes would go through memory: 512 KB for a batch.
+func (r *Reader) ahead() bool { return r.opt.Jobs > 2 }
 
 // Stacks has the frames of the stacks that the Folder is given.
 func (r *Reader) Stacks() fold.Stacks { return r.stacks }
@@ -107,11 +115,14 @@ func (r *Reader) Read(ctx context.Context, f *fold.Folder) (Stats, error) {
 // all reads all generations; the error at the end is io.EOF.
 func (r *Reader) all(ctx context.Context) error {
 	source := indexer{r: r}
-	if r.opt.Jobs != 1 {
+	if r.opt.Jobs > 1 {
+		source.start()
+		defer source.close()
+	}
+	if r.ahead() {
 		done := make(chan struct{})
 		go func() { defer close(done); r.decoder.run() }()
-		source.start()
-		defer func() { source.close(); r.decoder.close(); <-done }()
+		defer func() { r.decoder.close(); <-done }()
 	}
 	for {
 		if err := ctx.Err(); err != nil {
@@ -129,7 +140,7 @@ func (r *Reader) all(ctx context.Context) error {
 
 // Live yields the goroutines that are alive when Read has returned.
 func (r *Reader) Live(yield func(*fold.G) bool) {
-	r.m.gs.all(func(g *goroutine) bool { return yield(&g.fold) })
+	r.m.gs.all(func(g *goroutine) bool { return yield(g.fold) })
 }
 
 func (r *Reader) finish() {

@@ -39,8 +39,8 @@ type goroutine struct {
 	id     uint64
 	seq    seq
 	on     *thread // that it was on last
+	fold   *fold.G // the teller's, whose thread may still look at that of a goroutine which has ended; it shares no cache line with this
 	status uint8
-	fold   fold.G // the teller's: another thread may still look at that of a goroutine which has ended
 }
 
 // proc is what is known of a P.
@@ -69,6 +69,7 @@ type goroutines struct {
 	n     int
 	free  []*goroutine
 	slab  []goroutine
+	folds []fold.G
 }
 
 // slabSize is how many goroutines are allocated at once.
@@ -111,10 +112,11 @@ func (t *goroutines) make() *goroutine {
 		return g
 	}
 	if len(t.slab) == 0 {
-		t.slab = make([]goroutine, slabSize)
+		t.slab, t.folds = make([]goroutine, slabSize), make([]fold.G, slabSize)
 	}
 	g := &t.slab[0]
-	t.slab = t.slab[1:]
+	g.fold = &t.folds[0]
+	t.slab, t.folds = t.slab[1:], t.folds[1:]
 	return g
 }
 
