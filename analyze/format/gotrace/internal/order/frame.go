@@ -270,20 +270,28 @@ func (f *frames) tail(from, to int64, next *batch) (batch, bool) {
 	if n, _ := f.file.ReadAt(data, from); n < len(data) {
 		return batch{}, false
 	}
-	start, n := 0, 0
-	for start < len(data) {
-		if n = validPrefix(data[start:]); start+n == len(data) {
-			break
-		}
-		start += n + 1
-	}
-	if n < sureBytes || start >= len(data) {
+	start := soundTail(data)
+	if len(data)-start < sureBytes {
 		return batch{}, false
 	}
-	b := batch{gen: next.gen, m: firstOrphan + f.orphan, off: from + int64(start), size: n, first: Kind(data[start]), orphan: true}
+	b := batch{gen: next.gen, m: firstOrphan + f.orphan, off: from + int64(start), size: len(data) - start, first: Kind(data[start]), orphan: true}
 	f.orphan++
 	b.time = next.time - min(next.time, ticks(data[start:]))
 	return b, true
+}
+
+// soundTail is the first place from which data are events to their end. Where they are read from a wrong place on they may look like events
+// for long, when goroutines do the same all the time, so that every place is looked at, from the end on.
+func soundTail(data []byte) int {
+	first := len(data)
+	ends := make([]bool, len(data)+1) // what is read from there on ends with the data
+	ends[first] = true
+	for at := len(data) - 1; at >= 0; at-- {
+		if n := firstEvent(data[at:]); n > 0 && ends[at+n] {
+			ends[at], first = true, at
+		}
+	}
+	return first
 }
 
 // ticks is the time that events take.

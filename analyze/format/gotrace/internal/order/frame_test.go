@@ -163,3 +163,20 @@ func TestBetween(t *testing.T) {
 		}
 	}
 }
+
+// TestSoundTail has a goroutine that does the same all the time: read from the middle of an event on, that looks like events too, but for the
+// last one.
+func TestSoundTail(t *testing.T) {
+	period := []byte{byte(GoStart), 19, 19, 2, byte(GoBlock), 16, 19, 2}
+	data := append([]byte{255, 255}, bytes.Repeat(period, 1000)...)
+	wrong := validPrefix(data[3:])
+	if wrong < 3000 {
+		t.Fatalf("only %d bytes look like events from a wrong place on", wrong)
+	}
+	if at := soundTail(data); at != 2 {
+		t.Errorf("the events begin at %d, want 2", at)
+	}
+	if at := soundTail([]byte{255, 255}); at != 2 {
+		t.Errorf("of nothing: %d, want 2", at)
+	}
+}
