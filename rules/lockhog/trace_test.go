@@ -1,45 +1,13 @@
 package lockhog
 
 import (
-	"bytes"
-	"context"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/gopostmortem/postmortem/analyze/diagnosis"
 	"github.com/gopostmortem/postmortem/analyze/evidence"
+	"github.com/gopostmortem/postmortem/rules/ruletest"
 )
-
-// diagnose runs the rule over a case of testdata, after a change of its Timeline, with limits set.
-func diagnose(t *testing.T, name string, limits map[string]float64, change func(*evidence.Timeline)) *diagnosis.Result {
-	t.Helper()
-	text, err := os.ReadFile(filepath.Join("testdata", name+".case"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := evidence.NewBuilder()
-	if err := evidence.ReadText(bytes.NewReader(text), b); err != nil {
-		t.Fatal(err)
-	}
-	c := b.Finish()
-	if change != nil {
-		change(c.Timeline)
-	}
-	set := map[string]float64{}
-	for limit, v := range limits {
-		set["lock-hog."+limit] = v
-	}
-	res, err := diagnosis.Run(context.Background(), c, []*diagnosis.Rule{Rule}, diagnosis.Options{Limits: set})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, s := range res.NotChecked {
-		t.Fatalf("%s: %s", name, s.Why)
-	}
-	return res
-}
 
 // never are limits that keep all figures but one from firing.
 func never(but string, limits map[string]float64) map[string]float64 {
@@ -91,7 +59,7 @@ func TestTraceLimits(t *testing.T) {
 			if tt.limit == "stall-wait" {
 				limits["stall-typical"] = 1e6 // the other way to be a stall
 			}
-			if res := diagnose(t, tt.name, limits, nil); len(res.Findings) != want {
+			if res := ruletest.Changed(t, Rule, tt.name, limits, nil); len(res.Findings) != want {
 				t.Errorf("%s with %s=%g: %d findings, want %d", tt.name, tt.limit, value, len(res.Findings), want)
 			}
 		}
@@ -111,7 +79,7 @@ func TestHoldLimits(t *testing.T) {
 		{"hit_trace_keeper", "min-hold", 1.5, 1}, {"hit_trace_keeper", "min-hold", 2.5, 0},
 		{"hit_trace_short_sync", "min-hold", 60, 1}, {"hit_trace_computes", "min-stop", 60, 1},
 	} {
-		res := diagnose(t, tt.name, map[string]float64{tt.limit: tt.value}, nil)
+		res := ruletest.Changed(t, Rule, tt.name, map[string]float64{tt.limit: tt.value}, nil)
 		if len(res.Findings) != tt.want {
 			t.Errorf("%s with %s=%g: %d findings, want %d", tt.name, tt.limit, tt.value, len(res.Findings), tt.want)
 		}
@@ -124,7 +92,7 @@ func TestHoldLimits(t *testing.T) {
 // TestSaturated: behind short waits of full processors there is no finding.
 func TestSaturated(t *testing.T) {
 	for value, want := range map[float64]int{0.87: 1, 0.85: 0} {
-		res := diagnose(t, "miss_trace_saturated", map[string]float64{"processors-full": value}, nil)
+		res := ruletest.Changed(t, Rule, "miss_trace_saturated", map[string]float64{"processors-full": value}, nil)
 		if len(res.Findings) != want {
 			t.Errorf("with processors-full=%g: %d findings, want %d", value, len(res.Findings), want)
 		}
@@ -134,7 +102,7 @@ func TestSaturated(t *testing.T) {
 // TestBrief: short waits make a warning that is no more than likely, whatever the holds explain.
 func TestBrief(t *testing.T) {
 	for name, fix := range map[string]string{"hit_trace_brief_send": briefFix, "hit_trace_keeper": Rule.Doc.Fix} {
-		res := diagnose(t, name, map[string]float64{"trace-critical-waiters": 1}, nil)
+		res := ruletest.Changed(t, Rule, name, map[string]float64{"trace-critical-waiters": 1}, nil)
 		if len(res.Findings) != 1 || res.Findings[0].Severity != diagnosis.Warning || res.Findings[0].Confidence != diagnosis.Likely || res.Findings[0].Fix != fix {
 			t.Errorf("%s: %+v", name, res.Findings)
 		}
@@ -154,7 +122,7 @@ func TestTraceSeverity(t *testing.T) {
 		{"the process does other things", nil, 200e9, diagnosis.Warning},
 		{"a smaller share will do", map[string]float64{"trace-critical-share": 0.4}, 200e9, diagnosis.Critical},
 	} {
-		res := diagnose(t, "hit_trace_file", tt.limits, func(line *evidence.Timeline) { line.RunNS = tt.run })
+		res := ruletest.Changed(t, Rule, "hit_trace_file", tt.limits, func(line *evidence.Timeline) { line.RunNS = tt.run })
 		if len(res.Findings) != 1 || res.Findings[0].Severity != tt.want {
 			t.Errorf("%s: %+v, want %s", tt.name, res.Findings, tt.want)
 		}
@@ -175,7 +143,7 @@ func TestTraceConfidence(t *testing.T) {
 		{"what was done is half known", func(l *evidence.Timeline) { l.Releases[0].Parts[0].NS /= 2 }, diagnosis.Likely},
 		{"what was done is not known", func(l *evidence.Timeline) { l.Releases[0].Parts = nil }, diagnosis.Possible},
 	} {
-		res := diagnose(t, "hit_trace_file", nil, tt.change)
+		res := ruletest.Changed(t, Rule, "hit_trace_file", nil, tt.change)
 		if len(res.Findings) != 1 || res.Findings[0].Confidence != tt.want {
 			t.Errorf("%s: %+v, want %s", tt.name, res.Findings, tt.want)
 			continue
@@ -192,7 +160,7 @@ func TestTraceSubject(t *testing.T) {
 		share uint64
 		want  string
 	}{{480, "goroutine:20"}, {430, "release:0"}} {
-		res := diagnose(t, "hit_trace_file", nil, func(l *evidence.Timeline) { l.Releases[0].Top[0].Count = tt.share })
+		res := ruletest.Changed(t, Rule, "hit_trace_file", nil, func(l *evidence.Timeline) { l.Releases[0].Top[0].Count = tt.share })
 		if got := res.Findings[0].Subject.String(); got != tt.want {
 			t.Errorf("with %d of 480 wakes the subject is %s, want %s", tt.share, got, tt.want)
 		}
@@ -202,7 +170,7 @@ func TestTraceSubject(t *testing.T) {
 // TestTraceFix: a slow log, slow readers and a first use want other fixes than the rule's.
 func TestTraceFix(t *testing.T) {
 	for name, want := range map[string]string{"hit_trace_log": logFix, "hit_trace_rwmutex": readersFix, "info_trace_once": onceFix, "hit_trace_file": Rule.Doc.Fix} {
-		if res := diagnose(t, name, nil, nil); len(res.Findings) != 1 || res.Findings[0].Fix != want {
+		if res := ruletest.Changed(t, Rule, name, nil, nil); len(res.Findings) != 1 || res.Findings[0].Fix != want {
 			t.Errorf("%s has another fix: %+v", name, res.Findings)
 		}
 	}

@@ -1,44 +1,11 @@
 package lockhot
 
 import (
-	"bytes"
-	"context"
-	"os"
-	"path/filepath"
 	"testing"
 
-	"github.com/gopostmortem/postmortem/analyze/diagnosis"
 	"github.com/gopostmortem/postmortem/analyze/evidence"
+	"github.com/gopostmortem/postmortem/rules/ruletest"
 )
-
-// diagnose runs the rule over a case of testdata, after a change of its Timeline, with limits set.
-func diagnose(t *testing.T, name string, limits map[string]float64, change func(*evidence.Timeline)) []diagnosis.Finding {
-	t.Helper()
-	text, err := os.ReadFile(filepath.Join("testdata", name+".case"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := evidence.NewBuilder()
-	if err := evidence.ReadText(bytes.NewReader(text), b); err != nil {
-		t.Fatal(err)
-	}
-	c := b.Finish()
-	if change != nil {
-		change(c.Timeline)
-	}
-	set := map[string]float64{}
-	for limit, v := range limits {
-		set["lock-hot."+limit] = v
-	}
-	res, err := diagnosis.Run(context.Background(), c, []*diagnosis.Rule{Rule}, diagnosis.Options{Limits: set})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, s := range res.NotChecked {
-		t.Fatalf("%s: %s", name, s.Why)
-	}
-	return res.Findings
-}
 
 // TestTraceLimits sets each limit just within and just beyond what a case has.
 func TestTraceLimits(t *testing.T) {
@@ -67,7 +34,7 @@ func TestTraceLimits(t *testing.T) {
 			if tt.limit == "max-stop" {
 				limits["max-wait"] = 0.5 // the waits behind the writes are short
 			}
-			if got := diagnose(t, tt.name, limits, change); len(got) != want {
+			if got := ruletest.Changed(t, Rule, tt.name, limits, change).Findings; len(got) != want {
 				t.Errorf("%s with %s=%g: %d findings, want %d", tt.name, tt.limit, value, len(got), want)
 			}
 		}
@@ -85,7 +52,7 @@ func TestTraceHolders(t *testing.T) {
 		{"ready", evidence.HoldPart{State: evidence.ActReady, NS: 9e9}, 0},
 		{"collecting", evidence.HoldPart{State: evidence.ActBlocked, Reason: "GC mark assist wait for work", NS: 9e9}, 0},
 	} {
-		got := diagnose(t, "hit_trace_counters", nil, func(l *evidence.Timeline) { l.Releases[0].Parts = []evidence.HoldPart{tt.part} })
+		got := ruletest.Changed(t, Rule, "hit_trace_counters", nil, func(l *evidence.Timeline) { l.Releases[0].Parts = []evidence.HoldPart{tt.part} }).Findings
 		if len(got) != tt.want {
 			t.Errorf("holders that are %s: %d findings, want %d", tt.name, len(got), tt.want)
 		}
