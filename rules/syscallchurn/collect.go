@@ -294,7 +294,8 @@ func (y *churn) fires(l *place, dials uint64) bool {
 	case l.testing:
 		y.p.Silent("%s runs in a test, which sets up and tears down by trade", what)
 	case (l.deed == dial || l.deed == accept) && float64(y.moves) > y.p.Limit("exchanges")*float64(max(l.count, dials)*y.sides()):
-		y.p.Silent("%s %s %s connections a second, and each carries many exchanges", what, verbs[l.deed], derive.Amount(l.rate()))
+		y.p.Silent("%s %s %s connections a second, with %.0f reads and writes for each: that may be more than one exchange", what, verbs[l.deed],
+			derive.Amount(l.rate()), float64(y.moves)/float64(max(l.count, dials)*y.sides()))
 	case (l.deed == dial || l.deed == accept) && float64(y.shuts) < y.p.Limit("closes")*float64(max(l.count, dials)*y.sides()):
 		y.p.Silent("%s %s %s connections a second, and %d of all connections were closed: the others live on", what, verbs[l.deed],
 			derive.Amount(l.rate()), y.shuts)
