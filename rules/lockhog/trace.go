@@ -253,7 +253,7 @@ func (r *traced) finding(l *derive.ContendedLock, v verdict, chain []derive.Hold
 		Locations:  r.locations(l, chain, work),
 		Confidence: r.confidence(l, v, chain, work),
 		Severity:   r.severity(l, v, root, work),
-		Fix:        fixFor(l, root, v, work),
+		Fix:        r.fixFor(l, root, v, work),
 		Next:       []string{"postmortem profile mutex-holder -o mutex-holder.pb.gz FILE"},
 	}
 	if f.Confidence < diagnosis.Likely {
@@ -273,13 +273,13 @@ const (
 		"is done, hand the work to one goroutine over a channel. More locks help only where there is more than one file or peer."
 )
 
-func fixFor(l *derive.ContendedLock, root *derive.Holding, v verdict, w work) string {
+func (r *traced) fixFor(l *derive.ContendedLock, root *derive.Holding, v verdict, w work) string {
 	switch {
 	case root.Lock.Logger != "":
 		return logFix
 	case l.Kind == derive.LockOnce:
 		return onceFix
-	case v == writers:
+	case v == writers, r.byReader(w):
 		return readersFix
 	case v == brief && w.known && !w.computes:
 		return briefFix

@@ -259,6 +259,26 @@ func TestStrangers(t *testing.T) {
 	}
 }
 
+// TestQueueOfWriters: writers that queue in the mutex of an RWMutex, the first of them, who waits for readers, and readers wait for one lock,
+// though none of the three ever wakes another.
+func TestQueueOfWriters(t *testing.T) {
+	const lock, unlock = "sync.(*RWMutex).Lock:155 main.(*T).set:30 ", "sync.(*RWMutex).Unlock:200 main.(*T).set:33 "
+	b := newTimed()
+	queued := b.site(evidence.SiteBlock, "sync", takes+lock, 30, 6e6)
+	first := b.site(evidence.SiteBlock, "sync", lock, 30, 2e6)
+	reader := b.site(evidence.SiteBlock, "sync", "sync.(*RWMutex).RLock:74 main.(*T).get:20", 30, 1e6)
+	b.release(queued, letsGo+unlock, 30, 1e3)
+	b.release(first, "sync.(*RWMutex).RUnlock:116 main.(*T).get:22", 30, 2e6)
+	b.release(reader, unlock, 30, 1e3)
+	tl := b.done()
+	if got, want := sitesOf(tl), [][]int{{queued, first, reader}}; !slices.EqualFunc(got, want, slices.Equal) {
+		t.Fatalf("locks are of sites %v, want %v", got, want)
+	}
+	if l := tl.Locks[0]; l.Waits != 90 || l.Several != 1 {
+		t.Errorf("the lock is %+v", l)
+	}
+}
+
 func TestUnnamedLocks(t *testing.T) {
 	b := newTimed()
 	x := b.site(evidence.SiteBlock, "sync", takes+"main.a:1", 20, 2e6)

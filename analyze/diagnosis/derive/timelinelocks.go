@@ -222,15 +222,39 @@ func (j *lockJoin) byLine() {
 	}
 }
 
-// strangers reports whether at least two groups of the nodes have woken many waiters each, and so none of each other's.
+// strangers reports whether at least two groups of the nodes have woken many waiters each, and so none of each other's. Who queues in the
+// mutex inside an RWMutex, and who waits for its readers or writer, never wake each other, so that they are compared apart.
 func (j *lockJoin) strangers(nodes []int) bool {
-	seen := map[int]bool{}
+	var seen [2]map[int]bool
 	for _, n := range nodes {
+		part := 0
+		if j.inner(n) {
+			part = 1
+		}
 		if root := j.find(n); j.wakes[root] >= strangerWakes {
-			seen[root] = true
+			if seen[part] == nil {
+				seen[part] = map[int]bool{}
+			}
+			seen[part][root] = true
 		}
 	}
-	return len(seen) > 1
+	return len(seen[0]) > 1 || len(seen[1]) > 1
+}
+
+// inner reports whether a node is about the mutex inside an RWMutex.
+func (j *lockJoin) inner(node int) bool {
+	var p *Spot
+	if n := len(j.t.Places); node < n {
+		p = &j.t.Places[node]
+	} else {
+		p = &j.t.wakes[node-n]
+	}
+	s := j.t.c.Stack(p.Stack)
+	if !p.Lock.Shared() || p.Primitive < 1 || p.Primitive >= s.Len() {
+		return false
+	}
+	name := s.At(p.Primitive - 1).Function
+	return name == "sync.(*Mutex).Lock" || name == "sync.(*Mutex).Unlock"
 }
 
 func (l *ContendedLock) addSite(t *Timeline, i int) {
