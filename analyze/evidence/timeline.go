@@ -1,6 +1,9 @@
 package evidence
 
-import "math/bits"
+import (
+	"math"
+	"math/bits"
+)
 
 // Timeline is what happened between two moments, folded while it was read: sums for each place in the code and a coarse course over
 // time. No single event is kept, but for the longest of their kind. Moments are nanoseconds since the beginning of the Timeline,
@@ -320,6 +323,21 @@ func (h *Histogram) Quantile(q float64) int64 {
 		return int64(low + low*(rank-seen)/float64(c))
 	}
 	return int64(uint64(1) << (len(h) - 1))
+}
+
+// QuantileUpTo is Quantile where the longest duration is known: those of its power of two are shorter than it. 0 for longest is not known.
+func (h *Histogram) QuantileUpTo(q float64, longest uint64) int64 {
+	v, top := h.Quantile(q), int64(min(longest, math.MaxInt64))
+	if v <= 0 || top <= 0 {
+		return v
+	}
+	if low := int64(1) << (bits.Len64(uint64(v)) - 1); top >= low && top < 2*low {
+		if h.Total() == 1 {
+			return top
+		}
+		v = low + int64(float64(v-low)/float64(low)*float64(top-low))
+	}
+	return min(v, top)
 }
 
 // Below is how many durations are certainly shorter than ns: those of the powers of two below it.

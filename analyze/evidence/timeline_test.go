@@ -242,6 +242,17 @@ func TestQuantile(t *testing.T) {
 			t.Errorf("quantile %g is %d, want about %d and not below %d", q, got, exact, last)
 		}
 		last = got
+		if top := h.QuantileUpTo(q, uint64(all[len(all)-1])); top > all[len(all)-1] || top*2 < exact || exact*2 < top {
+			t.Errorf("quantile %g is %d, want about %d and at most %d", q, top, exact, all[len(all)-1])
+		}
+	}
+	if got, want := h.QuantileUpTo(0.5, 0), h.Quantile(0.5); got != want {
+		t.Errorf("with a longest that is not known: %d, want %d", got, want)
+	}
+	var one Histogram
+	one.Add(2_055_000_000)
+	if got := one.QuantileUpTo(0.5, 2_055_000_000); got != 2_055_000_000 {
+		t.Errorf("the median of one duration is %d", got)
 	}
 	if h.Total() != 5000 {
 		t.Errorf("%d durations", h.Total())

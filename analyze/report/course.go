@@ -152,11 +152,7 @@ func rowsOf(l *evidence.Timeline) []CourseRow {
 }
 
 func spreadOf(h *evidence.Histogram, most uint64) Spread {
-	s := Spread{Count: h.Total(), P50NS: h.Quantile(0.5), P99NS: h.Quantile(0.99), MaxNS: int64(min(most, math.MaxInt64))}
-	if s.MaxNS > 0 { // a quantile is an estimate; that it lies above the largest would look like a fault
-		s.P50NS, s.P99NS = min(s.P50NS, s.MaxNS), min(s.P99NS, s.MaxNS)
-	}
-	return s
+	return Spread{Count: h.Total(), P50NS: h.QuantileUpTo(0.5, most), P99NS: h.QuantileUpTo(0.99, most), MaxNS: int64(min(most, math.MaxInt64))}
 }
 
 func collectionsOf(g *evidence.GCWork) *Collections {

@@ -219,7 +219,7 @@ func (m *maker) describeSite(s *evidence.Site) string {
 		what = s.Kind.String() + " " + times(s.Count)
 	}
 	if durations && s.TotalNS > 0 {
-		what += fmt.Sprintf(", %s in all, %s at the median, at most %s", durationSum(s.TotalNS), Duration(s.Hist.Quantile(0.5)), durationSum(s.MaxNS))
+		what += fmt.Sprintf(", %s in all, %s at the median, at most %s", durationSum(s.TotalNS), Duration(s.Hist.QuantileUpTo(0.5, s.MaxNS)), durationSum(s.MaxNS))
 	}
 	if s.Peak > 1 {
 		what += ", up to " + Count(s.Peak) + " at once"

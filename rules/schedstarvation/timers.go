@@ -115,6 +115,6 @@ func (s *course) lateTimers(f *diagnosis.Finding, late []int) {
 		f.Victims = append(f.Victims, ref)
 		f.Because = append(f.Because, diagnosis.Reason{Refs: []evidence.Ref{ref}, Text: fmt.Sprintf(
 			"%s%s %s for nothing but time and %s once for each stretch: %d waits, half of them took up to %s, the longest %s",
-			derive.Count(site.Peak, "goroutine", "goroutines"), where, verb(site.Peak, "waits", "wait"), verb(site.Peak, "wakes", "wake"), site.Hist.Total(), derive.Lasting(site.Hist.Quantile(0.5)), derive.Lasting(int64(site.MaxNS)))})
+			derive.Count(site.Peak, "goroutine", "goroutines"), where, verb(site.Peak, "waits", "wait"), verb(site.Peak, "wakes", "wake"), site.Hist.Total(), derive.Typical(&site.Hist, 0.5, site.MaxNS), derive.Lasting(int64(site.MaxNS)))})
 	}
 }

@@ -185,7 +185,7 @@ func (s *course) serialFinding(a *evidence.Actor, list []queue, sure bool) diagn
 		}
 		f.Because = append(f.Because, diagnosis.Reason{Refs: own, Text: fmt.Sprintf(
 			"%.1f goroutines at a time, at most %d%s: each %s; it ended %d of these waits, half of them took up to %s, the longest %s",
-			q.mean, site.Peak, where, spot.Doing, q.served, derive.Lasting(site.Hist.Quantile(0.5)), derive.Lasting(int64(site.MaxNS)))})
+			q.mean, site.Peak, where, spot.Doing, q.served, derive.Typical(&site.Hist, 0.5, site.MaxNS), derive.Lasting(int64(site.MaxNS)))})
 		f.Victims = append(f.Victims, evidence.SiteRef(q.site))
 	}
 	f.Against = []diagnosis.Reason{{Text: "it may be meant: work that needs one order can be done by one goroutine only"}}

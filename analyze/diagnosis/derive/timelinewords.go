@@ -2,7 +2,6 @@ package derive
 
 import (
 	"fmt"
-	"math/bits"
 
 	"github.com/gopostmortem/postmortem/analyze/evidence"
 )
@@ -48,15 +47,9 @@ func Percent(share float64) string {
 	return fmt.Sprintf("%.0f %%", 100*share)
 }
 
-// Typical is a quantile of durations in words. Histograms are as coarse as powers of two; the longest of them is known better, and the others of
-// its power of two are shorter.
+// Typical is a quantile of durations, of which the longest is known, in words.
 func Typical(h *evidence.Histogram, q float64, longest uint64) string {
-	v := h.Quantile(q)
-	low := int64(1) << max(bits.Len64(uint64(max(v, 1)))-1, 0)
-	if top := int64(longest); v > 0 && top >= low && top < 2*low {
-		v = low + int64(float64(v-low)/float64(low)*float64(top-low))
-	}
-	return Lasting(min(v, int64(longest)))
+	return Lasting(h.QuantileUpTo(q, longest))
 }
 
 // Spell is a stretch of slices in which a load stood at or above a floor.
