@@ -6,10 +6,8 @@ import (
 	"sync"
 )
 
-// Bounds of decoding.
-const (
-	aheadBatches = 16 // batches that are decoded before they are needed, of 0.5 MB each
-)
+// aheadBatches is how many batches are decoded before they are needed, of 0.5 MB each.
+const aheadBatches = 16
 
 // The states of a batch that is to be decoded.
 const (
@@ -26,7 +24,7 @@ type work struct {
 	result  []decoded // by batch
 }
 
-// decoder decodes batches: a second thread runs ahead of the one that needs them, in the order of the file.
+// decoder decodes batches: a thread of its own runs ahead of the one that needs them, in the order of the file.
 type decoder struct {
 	file io.ReaderAt
 
@@ -63,7 +61,7 @@ func (d *decoder) close() {
 	d.mu.Unlock()
 }
 
-// run decodes ahead until close. It is the body of the second thread.
+// run decodes ahead until close. It is the body of that thread.
 func (d *decoder) run() {
 	var raw []byte
 	d.mu.Lock()

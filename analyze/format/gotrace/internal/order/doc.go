@@ -9,7 +9,7 @@
 //   - wire: the table of events; frame: the batches of a file, found again after damage
 //   - tables: strings, stacks, samples and clock of one generation; stacks are interned over all generations
 //   - decode: the events of a batch as records
-//   - ahead: batches are decoded before they are needed, by a second thread where there is one
+//   - stream: the events of one thread, decoded as they are needed; ahead: or before, by a thread of its own where there is a third processor
 //   - merge: the next event of all threads, by time, passed over while its sequence number says that something else comes first
 //   - machine: goroutines, Ps and threads, and what an event changes
 //
