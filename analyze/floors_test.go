@@ -28,7 +28,6 @@ type room struct {
 
 // house is the table of docs/architecture.md. The first row that fits counts.
 var house = []room{
-	{"cmd/postmortem/internal/pgo", 5, "", false}, // a command for developers: it makes the profile that the command is built by
 	{"cmd/postmortem", 5, "", false},
 	{"rules/ruletest", 5, "reason", true},
 	{"rules/internal/gen", 5, "", true},                     // commands that write the registry, the pages
