@@ -7,7 +7,7 @@ PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 win
 
 export PATH := $(TOOLS):$(PATH)
 
-.PHONY: all build test bench profile healthy lint generate cross fuzz tools clean
+.PHONY: all build test bench healthy lint generate cross fuzz tools clean
 
 all: build
 
@@ -35,16 +35,6 @@ ifneq ($(filter traces,$(BENCH_SECTIONS)),)
 	go run ./analyze/format/gotrace/internal/bench $(BENCH_FLAGS)
 endif
 
-# The profile by which the compiler builds the command (docs/adr/0010). It is made from the large traces of the benchmark, which make bench makes,
-# and two of its cores.
-PROFILED = $(wildcard $(TOOLS)/../postmortem/bench/traces/server-*.trace $(TOOLS)/../postmortem/bench/traces/streams-*.trace)
-profile:
-	@dir=$$(mktemp -d) && for t in $(PROFILED); do \
-		POSTMORTEM_TRACE="$$t" go test -trimpath -run - -bench BenchmarkDiagnosis/jobs=1 -benchtime 5x \
-			-cpuprofile "$$dir/$$(basename "$$t").pprof" -o "$$dir/test" ./analyze/format/gotrace || exit 1; \
-	done && go run ./analyze/format/gocore/internal/bench -profile "$$dir" -cores 100k,deep && \
-	go run ./cmd/postmortem/internal/pgo -o cmd/postmortem/default.pgo "$$dir"/*.pprof "$$dir"/*/cpu.pprof && rm -r "$$dir"
-
 # Traces tests and benchmarks of real modules, which must be silent, and keeps docs/healthy-traces.md. It fetches some hundred megabytes of
 # modules and takes ten minutes. HEALTHY="-healthy.keep DIR" keeps the traces.
 healthy:
@@ -65,7 +55,7 @@ generate:
 cross:
 	@for p in $(PLATFORMS); do \
 		echo "$$p"; \
-		CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} go build -pgo=off -o /dev/null ./cmd/postmortem || exit 1; \
+		CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} go build -o /dev/null ./cmd/postmortem || exit 1; \
 	done
 
 fuzz:

@@ -76,7 +76,7 @@ var lodgers = []struct {
 	{"github.com/ulikunitz/xz", []string{"analyze/format/internal/unpack"}},
 	{"golang.org/x/sys", []string{"analyze/format/internal/elfcore", "analyze/capture"}},
 	{"github.com/ianlancetaylor/demangle", []string{"analyze/format/internal/native"}},
-	{"github.com/google/pprof", []string{"analyze/report/heapprofile", "analyze/report/traceprofile", "cmd/postmortem/internal/pgo"}},
+	{"github.com/google/pprof", []string{"analyze/report/heapprofile", "analyze/report/traceprofile"}},
 	{"charm.land/lipgloss", []string{"analyze/report/text"}},
 	{"github.com/charmbracelet/x/ansi", []string{"analyze/report/text"}},
 	{"github.com/charmbracelet/x/term", []string{"cmd/postmortem"}},
