@@ -126,13 +126,31 @@ func checkBusy(t *testing.T, i *incident) {
 	for _, p := range s.Processors {
 		queued += p.Queue
 	}
-	// A goroutine that yields is runnable shortly before it stands in a queue; with one processor that is one at a time.
-	if queued > runnable || queued < runnable-1 || runnable < 19 || running > 1 {
+	// A goroutine that yields is runnable shortly before it stands in a queue; with one processor that is one at a time. A batch that goes
+	// from the global to the local queue is counted in neither (globrunqget takes it off the size before it moves it, runtime/proc.go).
+	least := runnable - 1
+	if moving(i) {
+		least = 1
+	}
+	if queued > runnable || queued < least || runnable < 19 || running > 1 {
 		t.Errorf("%d goroutines runnable and %d running, %d in the queues", runnable, running, queued)
 	}
 	if ticks := s.Processors[0].SchedTick; ticks < 10_000 {
 		t.Errorf("schedtick %d under a loop of Gosched", ticks)
 	}
+}
+
+// moving reports whether a thread is just moving goroutines between queues.
+func moving(i *incident) bool {
+	return slices.ContainsFunc(i.Threads, func(th evidence.Thread) bool {
+		s := i.Stack(th.Stack)
+		for at := range s.Len() {
+			if strings.HasPrefix(s.At(at).Function, "runtime.globrunqget") {
+				return true
+			}
+		}
+		return false
+	})
 }
 
 func TestLabelsAndThreadLock(t *testing.T) {

@@ -248,13 +248,16 @@ func (r *reader) stray(line []byte) {
 		r.cur.broken = string(text[:min(len(text), maxBroken)])
 	case adjacent:
 		name := r.oddText
-		if _, _, native := cutNative(string(text)); !native {
-			r.fault("the function of a frame could not be read")
-			name, _, _ = bytes.Cut(name, []byte("("))
+		location, pc := splitLocation(line)
+		if _, _, native := cutNative(string(location[1:])); !native {
+			before, args, _ := bytes.Cut(name, []byte("("))
+			if !isSymbol(before) || string(args) != ")" { // the runtime's static assembly has no package: "gogo()"
+				r.fault("the function of a frame could not be read")
+			}
+			name = before
 		}
 		r.odd--
 		r.setPending(name, nil)
-		location, pc := splitLocation(line)
 		r.finish(location, pc)
 	default:
 		r.fault("a location has no function")

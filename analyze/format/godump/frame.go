@@ -160,6 +160,16 @@ func splitFunction(line []byte) (name, args []byte, ok bool) {
 	return name, args, true
 }
 
+// isSymbol reports whether a name is one that assembly may have.
+func isSymbol(name []byte) bool {
+	for _, c := range name {
+		if c != '_' && (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') {
+			return false
+		}
+	}
+	return len(name) > 0
+}
+
 // startsFunction recognises a function line whose end is damaged.
 func startsFunction(line []byte) bool {
 	open := bytes.IndexByte(line, '(')

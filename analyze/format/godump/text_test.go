@@ -245,3 +245,30 @@ func TestRegister(t *testing.T) {
 		}
 	}
 }
+
+// TestAssembly reads the frames of static assembly, which has no package, in both forms of a traceback. Anything else without a package is
+// the name of a C function, or damage.
+func TestAssembly(t *testing.T) {
+	const file = "/usr/local/go/src/runtime/asm_amd64.s:451"
+	for _, test := range []struct {
+		lines, want string
+		fault       bool
+	}{
+		{"gogo()\n\t" + file + " +0x2d fp=0xc000051fe0 sp=0xc000051fd8 pc=0x47a0ed", "gogo", false},
+		{"gogo()\n\t" + file + " +0x2d", "gogo", false},
+		{"do_work\n\t/src/work.c:7 pc=0x40", "do_work", false},
+		{"main work(0x1)\n\t/src/work.go:7 +0x1", "main work", true},
+	} {
+		var got *Block
+		text := "goroutine 22 [running]:\n" + test.lines + "\nmain.loop()\n\t/src/main.go:12 +0x1d\n\n"
+		if err := Parse(strings.NewReader(text), func(b *Block) error { got = b; return nil }); err != nil {
+			t.Fatal(err)
+		}
+		if got == nil || len(got.Frames) != 2 || got.Frames[0].Function != test.want || got.Frames[1].Function != "main.loop" {
+			t.Fatalf("%s: %+v", test.lines, got)
+		}
+		if c := mustRead(t, text); hasGap(c, "the function of a frame could not be read") != test.fault {
+			t.Errorf("%s: gaps %v", test.lines, c.Gaps)
+		}
+	}
+}
