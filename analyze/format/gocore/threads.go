@@ -291,9 +291,9 @@ func (w *threadWalk) beforeVDSO() (start, bool) {
 
 // unswitched returns the caller of a function that changes to the system stack and was interrupted before it did, or after it came back: its
 // stack pointer is still one of the goroutine's stack, and what the tables say of its frame holds. The runtime has noted no call of the vDSO
-// then (runtime/time_linux_amd64.s, time.now).
+// then: vdsoSP is 0, whatever vdsoPC is between the stores of the two (runtime/time_linux_amd64.s, time.now).
 func (w *threadWalk) unswitched(at start, where place, e end) (start, bool) {
-	if !at.trap || where != placeGoroutine || len(w.u.pcs) != 1 || w.u.usesLR || w.m == nil || w.m.vdsoPC != 0 {
+	if !at.trap || where != placeGoroutine || len(w.u.pcs) != 1 || w.u.usesLR || w.m == nil || w.m.vdsoSP != 0 {
 		return start{}, false
 	}
 	fp := e.sp + w.u.info(e.pc).delta

@@ -178,7 +178,11 @@ func (c *Core) readSegments(phdrs []phdr) []Gap {
 		if s.FileSize > s.MemSize || s.Addr+s.MemSize < s.Addr || s.FileOffset+s.FileSize < s.FileOffset {
 			lying++
 		}
-		if got, whole := slice(c.data, p.off, p.filesz); !whole {
+		got, whole := slice(c.data, p.off, p.filesz)
+		if s.Addr+s.MemSize < s.Addr { // else it would hide all segments behind it
+			s.MemSize = uint64(len(got))
+		}
+		if !whole {
 			cut++
 			missing = addClip(missing, p.filesz-uint64(len(got)))
 		}
