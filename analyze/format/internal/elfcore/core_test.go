@@ -6,6 +6,7 @@ import (
 	"errors"
 	"math"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -323,5 +324,22 @@ func TestProducerNames(t *testing.T) {
 		if p.String() != want {
 			t.Errorf("%d: %s, want %s", p, p, want)
 		}
+	}
+}
+
+// TestSegmentOfEverything has a segment that claims all memory behind it: the segments there keep what their own headers say.
+func TestSegmentOfEverything(t *testing.T) {
+	page := make([]byte, 0x1000)
+	b := newBuilder().load(0x10000, elf.PF_R|elf.PF_X, math.MaxUint64, page).load(0x30000, elf.PF_R|elf.PF_W, 0, page)
+	c, gaps, err := parse("core", b.bytes(), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []span{{lo: 0x10000, hi: 0x11000, flags: elf.PF_R | elf.PF_X}, {lo: 0x30000, hi: 0x31000, flags: elf.PF_R | elf.PF_W}}
+	if !slices.Equal(c.Mem.mapped, want) {
+		t.Errorf("mapped is %+v, want %+v", c.Mem.mapped, want)
+	}
+	if !slices.ContainsFunc(gaps, func(g Gap) bool { return strings.Contains(g.Why, "impossible sizes") }) {
+		t.Errorf("no gap says so: %v", gaps)
 	}
 }
