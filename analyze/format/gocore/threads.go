@@ -2,6 +2,7 @@ package gocore
 
 import (
 	"context"
+	"slices"
 
 	"github.com/gopostmortem/postmortem/analyze/evidence"
 	"github.com/gopostmortem/postmortem/analyze/format/internal/elfcore"
@@ -392,10 +393,20 @@ func (w *worker) threadStack(row *gRow, raw []byte) uint32 {
 	s := start{pc: le.Uint64(raw[o.PC:]), sp: le.Uint64(raw[o.SP:])}
 	e := w.u.walk(s, stack.lo, stack.hi)
 	why := "it was running and its thread's registers are not in the core: these frames are older"
-	if row.status != statusRunning {
+	if row.status != statusRunning || m != nil && m.offStack(stack) {
 		why = e.broken
 	}
 	return w.intern(w.u.refs, false, w.u.note(why))
+}
+
+// offStack reports whether the thread was seen on the system stack, and nothing says that it went there from the goroutine's without saving
+// where that was, as calls of the vDSO do. Then what the scheduler saved is where the goroutine is: it is about to start, or has just stopped
+// (runtime/proc.go, execute: the status changes first).
+func (m *machine) offStack(stack span) bool {
+	if m.vdsoSP >= stack.lo && m.vdsoSP < stack.hi {
+		return false
+	}
+	return slices.ContainsFunc(m.parts, func(p part) bool { return p.place == placeSystem })
 }
 
 // joined interns the parts of a thread that lie on the goroutine's stack.
